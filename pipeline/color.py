@@ -1,0 +1,24 @@
+"""Transfer curves and luminance: the only module that applies an sRGB curve."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+LUMINANCE_REC709 = (0.2126, 0.7152, 0.0722)
+
+
+def srgb_from_linear(linear: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Encode linear values in [0, 1] with the sRGB curve (IEC 61966-2-1); values outside are clamped."""
+    x = linear.clamp(0.0, 1.0)
+    return torch.where(x <= 0.0031308, 12.92 * x, 1.055 * x.clamp_min(1e-8) ** (1 / 2.4) - 0.055)
+
+
+def linear_from_srgb(srgb: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Decode sRGB values in [0, 1] to linear ones (IEC 61966-2-1)."""
+    x = srgb.clamp(0.0, 1.0)
+    return torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+
+
+def luminance(linear_rgb: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+    """Relative luminance of linear Rec. 709 RGB."""
+    return linear_rgb @ linear_rgb.new_tensor(LUMINANCE_REC709)

@@ -1,0 +1,1 @@
+"""Shapes: grids, hulls, isosurfaces and mesh operations."""

@@ -1,0 +1,1 @@
+"""The embedded rasteriser for machines without a GPU."""

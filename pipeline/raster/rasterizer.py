@@ -1,0 +1,73 @@
+"""The rasteriser protocol, with nvdiffrast's semantics, and the G-buffer that shading reads."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Raster:
+    """What each pixel sees, for a batch of views.
+
+    Attributes:
+        rast: Per pixel u, v, z/w and triangle index + 1 (0 = empty, then all four are zero).
+            u weighs the triangle's vertex 0, v vertex 1, and 1 - u - v vertex 2; perspective-correct.
+            Row 0 is NDC y = -1: with `Camera.clip_from_world`, the top of the photo.
+    """
+
+    rast: Float[Tensor, "views height width 4"]
+
+    @property
+    def face_id(self) -> Int[Tensor, "views height width"]:
+        """Triangle index per pixel, -1 where empty."""
+        return self.rast[..., 3].to(torch.int64) - 1
+
+    @property
+    def mask(self) -> Bool[Tensor, "views height width"]:
+        """Pixels that a triangle covers."""
+        return self.rast[..., 3] > 0
+
+
+class Rasterizer(Protocol):
+    """Coverage and interpolation of triangle meshes in clip space."""
+
+    name: str
+    deterministic: bool
+
+    def rasterize(
+        self, clip: Float[Tensor, "views vertices 4"], faces: Int[Tensor, "faces 3"], *, size_px: tuple[int, int]
+    ) -> Raster:
+        """Find the nearest triangle at each pixel centre; `size_px` is (width, height). No face is culled."""
+        ...
+
+    def interpolate(
+        self, attributes: Float[Tensor, "vertices channels"], raster: Raster, faces: Int[Tensor, "faces 3"]
+    ) -> Float[Tensor, "views height width channels"]:
+        """Perspective-correct attributes per pixel, zero where empty. `faces` may index other arrays (uvs)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GBuffer:
+    """Geometry per pixel of a batch of views, in the world frame.
+
+    Attributes:
+        mask: Covered pixels.
+        position: World position.
+        normal: Unit shading normal, facing outwards.
+        uv: Texture coordinates, (0, 0) top left.
+        barycentrics: Weights of the triangle's vertices 0 and 1.
+        face_id: Triangle index, -1 where empty.
+        depth: z along the camera's axis, world units.
+    """
+
+    mask: Bool[Tensor, "views height width"]
+    position: Float[Tensor, "views height width 3"]
+    normal: Float[Tensor, "views height width 3"]
+    uv: Float[Tensor, "views height width 2"]
+    barycentrics: Float[Tensor, "views height width 2"]
+    face_id: Int[Tensor, "views height width"]
+    depth: Float[Tensor, "views height width"]

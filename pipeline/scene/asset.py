@@ -1,0 +1,25 @@
+"""The thing that the user came for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pipeline.scene.environment import Environment
+from pipeline.scene.material import Material
+from pipeline.scene.mesh import Mesh
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Asset:
+    """A textured mesh and the light it was fitted under.
+
+    Attributes:
+        mesh: Geometry with texture coordinates.
+        material: Texture maps; none while the asset is blank.
+        environment: The fitted light; none while the asset is blank.
+        provenance: Figures of the fit, by name.
+    """
+
+    mesh: Mesh
+    material: Material | None = None
+    environment: Environment | None = None
+    provenance: Mapping[str, float] = field(default_factory=dict)

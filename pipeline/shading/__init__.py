@@ -1,0 +1,1 @@
+"""Reflectance and light."""
