@@ -294,4 +294,4 @@ def test_a_failed_write_keeps_the_old_file_and_says_why(tmp_path):
         write_atomic(tmp_path / "missing" / "a.png", b"x")
     write_atomic(tmp_path / "a.bin", b"old")
     write_atomic(tmp_path / "a.bin", b"new")
-    assert (tmp_path / "a.bin").read_bytes() == b"new" and os.listdir(tmp_path) == ["a.bin"]
+    assert (tmp_path / "a.bin").read_bytes() == b"new" and list(tmp_path.iterdir()) == [tmp_path / "a.bin"]

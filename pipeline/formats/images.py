@@ -146,10 +146,10 @@ def read_mask(path: Path) -> Float[Tensor, "height width"]:
     """
     picture = _decode(read_regular(path, max_bytes=MAX_FILE_BYTES), path)
     rgb, alpha = _rgb_and_alpha(picture)
-    use_alpha = alpha is not None and np.ptp(np.asarray(alpha)) > 0
-    chosen = np.asarray(_upright(alpha if use_alpha else rgb, picture.orientation))
-    coverage = torch.tensor(chosen, dtype=torch.float32) / 255
-    return coverage if use_alpha else luminance(coverage).clamp(0, 1)
+    if alpha is not None and np.ptp(np.asarray(alpha)) > 0:
+        return torch.tensor(np.asarray(_upright(alpha, picture.orientation)), dtype=torch.float32) / 255
+    levels = torch.tensor(np.asarray(_upright(rgb, picture.orientation)), dtype=torch.float32)
+    return (luminance(levels) / 255).clamp(0, 1)
 
 
 def decode_texture(data: bytes, path: Path) -> UInt8[np.ndarray, "height width 3"]:
@@ -271,7 +271,7 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 def _is_deep(image: Image.Image) -> bool:
     """Whether the file holds 16-bit channels, which Pillow cuts to 8 bits. Loading clears the answer."""
-    return image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in image.tile)
+    return image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 def _converted_to_srgb(image: Image.Image, rgb: Image.Image, notes: list[str]) -> Image.Image | None:
