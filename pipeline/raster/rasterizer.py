@@ -1,7 +1,7 @@
 """The rasteriser protocol, with nvdiffrast's semantics, and the G-buffer that shading reads."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,6 +31,7 @@ class Raster:
         return self.rast[..., 3] > 0
 
 
+@runtime_checkable
 class Rasterizer(Protocol):
     """Coverage and interpolation of triangle meshes in clip space."""
 
