@@ -15,8 +15,6 @@ In here a pixel's centre has integer coordinates (x, y); rows grow with NDC y. T
 triangles' order only (ties go to the lowest index), never on how the work was divided.
 """
 
-# ruff: noqa: ANN001, ANN201, ANN202, PLR0913 - numba infers the types, and kernels take arrays, not objects
-
 import numpy as np
 
 from pipeline.raster.cpu.jit import helper, kernel, no_type_check, prange
@@ -51,6 +49,21 @@ def project(clip, width, height, points):
 
 @helper
 @no_type_check
+def _corners(points, faces, f):
+    """The three points of a triangle as tuples: views of the array would be counted references."""
+    i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+    return _point(points, i), _point(points, j), _point(points, k)
+
+
+@helper
+@no_type_check
+def _point(points, i):
+    """One point as a tuple (X, Y, z, w, X/w, Y/w)."""
+    return points[i, 0], points[i, 1], points[i, 2], points[i, 3], points[i, 4], points[i, 5]
+
+
+@helper
+@no_type_check
 def _clamped_range(low, high, size):
     """The integers in [low, high) that are also in [0, size), as a half-open range."""
     return int(np.ceil(min(max(low, 0.0), np.float64(size)))), int(np.ceil(min(max(high, 0.0), np.float64(size))))
@@ -58,11 +71,11 @@ def _clamped_range(low, high, size):
 
 @helper
 @no_type_check
-def _box_general(points, corners, width, height):
+def _box_general(corners, width, height):
     """Bounding box of a triangle's part with z >= -w, when some corner has no pixel coordinates."""
     x_low, x_high, y_low, y_high = np.inf, -np.inf, np.inf, -np.inf
     for n in range(3):
-        p, q = points[corners[n]], points[corners[(n + 1) % 3]]
+        p, q = corners[n], corners[(n + 1) % 3]
         from_p, from_q = p[2] + p[3], q[2] + q[3]
         for cut in range(2):
             if cut == 0:
@@ -86,14 +99,13 @@ def _box_general(points, corners, width, height):
 
 @helper
 @no_type_check
-def _box(points, corners, width, height):
+def _box(corners, width, height):
     """Columns and rows, as half-open ranges, outside of which the triangle covers nothing."""
-    p, q, r = points[corners[0]], points[corners[1]], points[corners[2]]
-    x_sum = p[4] + q[4] + r[4]
-    if np.isnan(x_sum):
+    p, q, r = corners
+    if np.isnan(p[4] + q[4] + r[4]):
         if not (p[3] > 0 or q[3] > 0 or r[3] > 0):
             return 0, 0, 0, 0
-        return _box_general(points, corners, width, height)
+        return _box_general(corners, width, height)
     x_first, x_end = _clamped_range(min(p[4], q[4], r[4]), max(p[4], q[4], r[4]), width)
     y_first, y_end = _clamped_range(min(p[5], q[5], r[5]), max(p[5], q[5], r[5]), height)
     return x_first, x_end, y_first, y_end
@@ -111,7 +123,7 @@ def count_bands(points, faces, size, rows, counts):
     for task in prange(points.shape[0] * CHUNKS):
         view, chunk = task // CHUNKS, task % CHUNKS
         for f in range(chunk * count // CHUNKS, (chunk + 1) * count // CHUNKS):
-            x_first, x_end, y_first, y_end = _box(points[view], faces[f], width, height)
+            x_first, x_end, y_first, y_end = _box(_corners(points[view], faces, f), width, height)
             if x_end <= x_first or y_end <= y_first:
                 y_first, y_end = 0, 0
             rows[view, f, 0] = y_first
@@ -205,7 +217,8 @@ def _span_general(p, q, r, sign, y, width):
     if reached == 0 and not (np.isnan(p[4]) and np.isnan(q[4]) and np.isnan(r[4])):
         # Beyond a projected corner from which both edges lead away.
         return low, low
-    return low, high
+    # Written so that nan fails.
+    return (low, high) if low < high else (0.0, 0.0)
 
 
 @helper
@@ -256,32 +269,65 @@ def _scan(f, plane, columns, y, ids, depth, behind_ids, behind_depth):
 
 @helper
 @no_type_check
-def _cover(points, corners, f, row_range, size, ids, depth, behind_ids, behind_depth):
+def _sorted_by_row(p, q, r):
+    """The three corners, topmost first."""
+    if q[5] < p[5]:
+        p, q = q, p
+    if r[5] < q[5]:
+        q, r = r, q
+    if q[5] < p[5]:
+        p, q = q, p
+    return p, q, r
+
+
+@helper
+@no_type_check
+def _winding(p, q, r):
+    """The sign of the determinant: on which side of its edges the triangle lies; 0 when degenerate."""
+    _, _, _, det = _depth_plane(p, q, r, 0.0, 0.0)
+    return np.sign(det) if np.isfinite(det) else 0.0
+
+
+@helper
+@no_type_check
+def _cover(corners, f, row_range, ids, depth, behind_ids, behind_depth):
     """Draw one triangle into the rows of one band."""
-    p, q, r = points[corners[0]], points[corners[1]], points[corners[2]]
-    x_origin, y_origin = _origin(p, size[0], size[1])
-    z_origin, slope_x, slope_y, det = _depth_plane(p, q, r, x_origin, y_origin)
-    if not (abs(det) > 0 and np.isfinite(det)):
-        return
+    p, q, r = corners
+    height, width = ids.shape
     near = not np.isnan(p[4] + q[4] + r[4])
-    if near:
-        if q[5] < p[5]:
-            p, q = q, p
-        if r[5] < q[5]:
-            q, r = r, q
-            if q[5] < p[5]:
-                p, q = q, p
-    sign = 1.0 if det > 0 else -1.0
+    top, middle, bottom = _sorted_by_row(p, q, r)
+    sign = 0.0 if near else _winding(p, q, r)
+    if not near and sign == 0:
+        return
+    x_origin, y_origin = _origin(p, width, height)
+    # Most small triangles miss all centres: the plane waits for the first one that is hit.
+    z_origin, slope_x, slope_y, det = 0.0, 0.0, 0.0, 0.0
     for y in range(row_range[0], row_range[1]):
         if near:
-            low, high = _span_near(p, q, r, y)
+            low, high = _span_near(top, middle, bottom, y)
         else:
-            low, high = _span_general(p, q, r, sign, y, size[0])
-        low, high = max(low, 0.0), min(high, np.float64(size[0]))
-        if low < high:
+            low, high = _span_general(p, q, r, sign, y, width)
+        first, end = int(np.ceil(max(low, 0.0))), int(np.ceil(min(high, np.float64(width))))
+        if first < end:
+            if det == 0:
+                z_origin, slope_x, slope_y, det = _depth_plane(p, q, r, x_origin, y_origin)
+                if not (abs(det) > 0 and np.isfinite(det)):
+                    return
             plane = (z_origin + slope_y * (y - y_origin), slope_x, x_origin)
-            columns = (int(np.ceil(low)), int(np.ceil(high)))
-            _scan(f, plane, columns, y, ids, depth, behind_ids, behind_depth)
+            _scan(f, plane, (first, end), y, ids, depth, behind_ids, behind_depth)
+
+
+@helper
+@no_type_check
+def _cover_band(points, faces, rows, listed, band, ids, depth, behind_ids, behind_depth):
+    """Draw the listed triangles, in order, into one band of one view."""
+    first = band * BAND_ROWS
+    end = min(first + BAND_ROWS, ids.shape[0])
+    ids[first:end] = -1
+    depth[first:end] = JUST_BEYOND_FAR
+    for f in listed:
+        row_range = (max(first, rows[f, 0]), min(end, rows[f, 1]))
+        _cover(_corners(points, faces, f), f, row_range, ids, depth, behind_ids, behind_depth)
 
 
 @kernel
@@ -293,20 +339,11 @@ def cover_bands(points, faces, rows, band_ends, lists, order, ids, depth, behind
     to cost alike, fall to different threads. `behind_*` are the previous layer's ids and depths, or (views, 0, 0).
     """
     bands = (ids.shape[1] + BAND_ROWS - 1) // BAND_ROWS
-    size = (ids.shape[2], ids.shape[1])
     for turn in prange(order.shape[0]):
         task = order[turn]
-        view = task // bands
-        first = (task % bands) * BAND_ROWS
-        end = min(first + BAND_ROWS, size[1])
-        ids[view, first:end] = -1
-        depth[view, first:end] = JUST_BEYOND_FAR
-        for n in range(band_ends[task], band_ends[task + 1]):
-            f = lists[n]
-            row_range = (max(first, rows[view, f, 0]), min(end, rows[view, f, 1]))
-            _cover(
-                points[view], faces[f], f, row_range, size, ids[view], depth[view], behind_ids[view], behind_depth[view]
-            )
+        v, band = task // bands, task % bands
+        listed = lists[band_ends[task] : band_ends[task + 1]]
+        _cover_band(points[v], faces, rows[v], listed, band, ids[v], depth[v], behind_ids[v], behind_depth[v])
 
 
 @kernel
@@ -321,7 +358,7 @@ def resolve(points, faces, ids, depth, rast):
             if f < 0:
                 rast[view, y, x, :] = 0
             else:
-                u, v = _barycentrics(points[view], faces[f], x, y)
+                u, v = _barycentrics(_corners(points[view], faces, f), x, y)
                 rast[view, y, x, 0] = u
                 rast[view, y, x, 1] = v
                 rast[view, y, x, 2] = depth[view, y, x]
@@ -330,9 +367,9 @@ def resolve(points, faces, ids, depth, rast):
 
 @helper
 @no_type_check
-def _barycentrics(points, corners, x, y):
+def _barycentrics(corners, x, y):
     """Perspective-correct weights of corners 0 and 1 at a pixel: edge functions seen from that pixel."""
-    p, q, r = points[corners[0]], points[corners[1]], points[corners[2]]
+    p, q, r = corners
     x0, y0 = p[0] - x * p[3], p[1] - y * p[3]
     x1, y1 = q[0] - x * q[3], q[1] - y * q[3]
     x2, y2 = r[0] - x * r[3], r[1] - y * r[3]
