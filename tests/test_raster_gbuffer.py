@@ -5,8 +5,7 @@ import math
 import torch
 from torch.nn.functional import normalize
 
-from pipeline.raster.cpu import CpuRasterizer, compile_kernels
-from pipeline.raster.cpu.warmup import kernels_cached
+from pipeline.raster.cpu import CpuRasterizer
 from pipeline.raster.gbuffer import render_gbuffer
 from pipeline.scene import Camera, Mesh
 
@@ -117,15 +116,3 @@ def test_interpolation_is_linear_in_the_world():
         tilt = ((normal * direction).sum(-1) / normal.norm(dim=-1) / direction.norm(dim=-1)).abs()
         expected = (center + t[:, None] * direction)[tilt > 0.05]
         torch.testing.assert_close(buffer.position[view][mask][tilt > 0.05].double(), expected, atol=5e-5, rtol=0)
-
-
-def test_compilation_is_announced_once(monkeypatch):
-    said = []
-    compile_kernels(said.append)
-    assert kernels_cached()
-    compile_kernels(said.append)
-    assert len(said) <= 1
-    monkeypatch.setattr("pipeline.raster.cpu.warmup.kernels_cached", lambda: False)
-    said.clear()
-    compile_kernels(said.append)
-    assert ["once" in line for line in said] == [True]

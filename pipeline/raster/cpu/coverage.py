@@ -15,6 +15,8 @@ In here a pixel's centre has integer coordinates (x, y); rows grow with NDC y. T
 triangles' order only (ties go to the lowest index), never on how the work was divided.
 """
 
+# ruff: noqa: ANN001, ANN201, ANN202, PLR0913 - numba infers the types, and kernels take arrays, not objects
+
 import numpy as np
 
 from pipeline.raster.cpu.jit import helper, kernel, no_type_check, prange

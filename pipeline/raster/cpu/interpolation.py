@@ -1,5 +1,7 @@
 """Interpolation kernels: vertex attributes to pixels."""
 
+# ruff: noqa: ANN001, ANN201, ANN202 - numba infers the types, and kernels take arrays, not objects
+
 from pipeline.raster.cpu.jit import helper, kernel, no_type_check, prange
 
 

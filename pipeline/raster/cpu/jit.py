@@ -6,13 +6,16 @@ numba's disk cache notices changes of that one file only.
 """
 
 import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import no_type_check
 
 import numba
 import torch
 from numba import prange
+from numba.core import event
 
-__all__ = ["helper", "kernel", "no_type_check", "prange", "use_torch_threads"]
+__all__ = ["helper", "kernel", "no_type_check", "on_first_compilation", "prange", "use_torch_threads"]
 
 # No fastmath: the shared edge of two triangles must round alike for both, or pixels are lost or hit twice.
 kernel = functools.partial(numba.njit, cache=True, parallel=True, nogil=True, error_model="numpy")
@@ -26,3 +29,24 @@ def use_torch_threads() -> None:
     """Give the kernels as many threads as torch may use, as far as numba started that many."""
     started = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined] # set while numba is imported
     numba.set_num_threads(max(1, min(torch.get_num_threads(), started)))
+
+
+class _Once(event.Listener):
+    """Calls back at the first event."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def on_start(self, event: event.Event) -> None:
+        """Call back, once."""
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+    def on_end(self, event: event.Event) -> None:
+        """Do nothing."""
+
+
+def on_first_compilation(callback: Callable[[], None]) -> AbstractContextManager[None]:
+    """A context in which `callback` is called before numba first compiles something it has not cached."""
+    return event.install_listener("numba:compile", _Once(callback))

@@ -1,0 +1,25 @@
+"""The compilation of the kernels is announced, and only when it happens."""
+
+from numba.core import event
+
+from pipeline.raster.cpu import compile_kernels, warmup
+
+
+def test_cached_kernels_are_not_announced():
+    warmup.exercise_kernels()
+    said = []
+    compile_kernels(said.append)
+    assert said == []
+
+
+def test_compilation_is_announced_once(monkeypatch):
+    def compile_twice():
+        for _ in range(2):
+            with event.trigger_event("numba:compile", data={}):
+                assert len(said) == 1
+
+    said = []
+    monkeypatch.setattr(warmup, "exercise_kernels", compile_twice)
+    compile_kernels(said.append)
+    assert "once" in said[0]
+    assert len(said) == 1
