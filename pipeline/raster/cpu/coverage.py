@@ -346,38 +346,3 @@ def cover_bands(points, faces, rows, band_ends, lists, order, ids, depth, behind
         v, band = task // bands, task % bands
         listed = lists[band_ends[task] : band_ends[task + 1]]
         _cover_band(points[v], faces, rows[v], listed, band, ids[v], depth[v], behind_ids[v], behind_depth[v])
-
-
-@kernel
-@no_type_check
-def resolve(points, faces, ids, depth, rast):
-    """Write u, v, z/w, id + 1 per pixel, with perspective-correct u, v clamped to the simplex."""
-    height = ids.shape[1]
-    for task in prange(ids.shape[0] * height):
-        view, y = task // height, task % height
-        for x in range(ids.shape[2]):
-            f = ids[view, y, x]
-            if f < 0:
-                rast[view, y, x, :] = 0
-            else:
-                u, v = _barycentrics(_corners(points[view], faces, f), x, y)
-                rast[view, y, x, 0] = u
-                rast[view, y, x, 1] = v
-                rast[view, y, x, 2] = depth[view, y, x]
-                rast[view, y, x, 3] = f + 1
-
-
-@helper
-@no_type_check
-def _barycentrics(corners, x, y):
-    """Perspective-correct weights of corners 0 and 1 at a pixel: edge functions seen from that pixel."""
-    p, q, r = corners
-    x0, y0 = p[0] - x * p[3], p[1] - y * p[3]
-    x1, y1 = q[0] - x * q[3], q[1] - y * q[3]
-    x2, y2 = r[0] - x * r[3], r[1] - y * r[3]
-    e0, e1, e2 = x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
-    total = e0 + e1 + e2
-    if total == 0:
-        return 1 / 3, 1 / 3
-    u = min(max(e0 / total, 0.0), 1.0)
-    return u, min(max(e1 / total, 0.0), 1.0 - u)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.raster.cpu import coverage
+from pipeline.raster.cpu import barycentrics, coverage
 
 # Views are drawn in groups, so that the band lists of a group stay below about half a gigabyte.
 _GROUP_TRIANGLES = 16_000_000
@@ -57,6 +57,13 @@ def _draw(points: NDArray, faces: NDArray, ids: NDArray, depth: NDArray, behind:
     coverage.cover_bands(points, faces, rows, band_ends, lists, order, ids, depth, *behind)
 
 
+def project_points(clip: NDArray, size_px: tuple[int, int]) -> NDArray[np.float64]:
+    """Clip positions (views, vertices, 4) as `Layer.points`."""
+    points = np.empty((*clip.shape[:2], 6), np.float64)
+    coverage.project(clip.reshape(-1, 4), *size_px, points.reshape(-1, 6))
+    return points
+
+
 def find_layer(clip: NDArray, faces: NDArray[np.int32], size_px: tuple[int, int], behind: Layer | None = None) -> Layer:
     """Find the nearest triangle at each pixel centre, or the nearest one behind a layer of the same scene.
 
@@ -67,10 +74,9 @@ def find_layer(clip: NDArray, faces: NDArray[np.int32], size_px: tuple[int, int]
         behind: The layer in front of the wanted one.
     """
     width, height = size_px
-    views, vertices = clip.shape[:2]
+    views = len(clip)
     if behind is None:
-        points = np.empty((views, vertices, 6), np.float64)
-        coverage.project(clip.reshape(-1, 4), width, height, points.reshape(-1, 6))
+        points = project_points(clip, size_px)
         hidden = (np.empty((views, 0, 0), np.int32), np.empty((views, 0, 0), np.float64))
     else:
         points, hidden = behind.points, (behind.ids, behind.depth)
@@ -84,5 +90,5 @@ def find_layer(clip: NDArray, faces: NDArray[np.int32], size_px: tuple[int, int]
 def resolve_layer(layer: Layer, faces: NDArray[np.int32], dtype: np.dtype) -> NDArray:
     """The layer as (views, height, width, 4): u, v, z/w, id + 1."""
     rast = np.empty((*layer.ids.shape, 4), dtype)
-    coverage.resolve(layer.points, faces, layer.ids, layer.depth, rast)
+    barycentrics.resolve(layer.points, faces, layer.ids, layer.depth, rast)
     return rast
