@@ -1,0 +1,140 @@
+"""Run a function of native code in a child process that may die without taking the run along."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pipeline.errors
+from pipeline.errors import NativeCrashError, ReconError, ResourceError
+
+GRACE_S = 5.0
+
+Arguments = dict[str, Any]
+Progress = Callable[[float, str], None]
+
+
+def run_child(target: str, arguments: Arguments, *, timeout_s: float, log: Path, progress: Progress) -> Arguments:
+    """Call `target` ("module:function") in a new Python process and return its result.
+
+    The function takes `(arguments, progress)` and returns a dict; both dicts must survive JSON. What native
+    code prints goes to `log`. Past `timeout_s` the child gets SIGTERM, then SIGKILL.
+
+    Raises:
+        ReconError: The same kind that the function raised.
+        NativeCrashError: When the child died, with its signal.
+        ResourceError: When it ran out of time.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as log_file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.child", target],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log_file,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
+    timed_out = threading.Event()
+
+    def expire() -> None:
+        timed_out.set()
+        _terminate(process)
+
+    timer = threading.Timer(timeout_s, expire)
+    timer.start()
+    try:
+        result = _converse(process, arguments, progress, log)
+    finally:
+        timer.cancel()
+        _terminate(process)
+    if result is not None:
+        return result
+    if timed_out.is_set():
+        raise ResourceError(f"{target} ran longer than {timeout_s:.0f} s", remedy="raise its timeout_s", log=log)
+    code = process.returncode
+    name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    raise NativeCrashError(f"{target} died of {name}", remedy="run again; if it dies again, report the log", log=log)
+
+
+def _converse(
+    process: subprocess.Popen[bytes], arguments: Arguments, progress: Progress, log: Path
+) -> Arguments | None:
+    """Send the arguments, follow the progress; return the result, or none when the child died without one."""
+    if process.stdin is None or process.stdout is None:
+        raise NativeCrashError("the child has no pipes", log=log)
+    try:
+        process.stdin.write(json.dumps(arguments).encode() + b"\n")
+        process.stdin.flush()  # and stays open: its end tells the child that the run died
+    except BrokenPipeError:
+        return None
+    for line in process.stdout:
+        message = json.loads(line)
+        if "progress" in message:
+            progress(*message["progress"])
+        elif "error" in message:
+            error = message["error"]
+            kind: type[ReconError] = getattr(pipeline.errors, error["kind"])
+            raise kind(error["what"], path=error["path"], remedy=error["remedy"], log=log)
+        else:
+            result: Arguments = message["result"]
+            return result
+    return None
+
+
+def _terminate(process: subprocess.Popen[bytes]) -> None:
+    """End the child and whatever it started: SIGTERM, and SIGKILL when that is ignored."""
+    for stop in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            break
+        try:
+            os.killpg(process.pid, stop)
+            process.wait(GRACE_S)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue
+
+
+def _exit_when_orphaned() -> None:
+    """Leave when the parent's end of standard input closes: the parent is gone."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main(target: str) -> None:
+    """Entry of the child: read the arguments, call the function, answer in JSON lines."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what native code prints must not mix with the answers
+    arguments = json.loads(sys.stdin.readline())
+    threading.Thread(target=_exit_when_orphaned, daemon=True).start()
+    module, function = target.split(":")
+
+    def progress(fraction: float, note: str = "") -> None:
+        answers.write(json.dumps({"progress": [fraction, note]}) + "\n")
+
+    try:
+        result = getattr(importlib.import_module(module), function)(arguments, progress)
+    except ReconError as error:
+        path = None if error.path is None else str(error.path)
+        told = {"kind": type(error).__name__, "what": error.what, "path": path, "remedy": error.remedy}
+        answers.write(json.dumps({"error": told}) + "\n")
+        answers.flush()
+        os._exit(error.exit_code)
+    answers.write(json.dumps({"result": result}) + "\n")
+    answers.flush()
+    os._exit(0)  # skip the destructors of native libraries
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,38 @@
+"""Meshes and assets as safetensors files between stages: exact, and safe to open."""
+
+from pathlib import Path
+from typing import get_args
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.scene import Asset, Environment, Material, Mesh
+
+_BASES = get_args(Environment.__dataclass_fields__["basis"].type)
+
+
+def save_asset(asset: Asset, path: Path) -> None:
+    """Write a mesh with whatever of UVs, material and light it has."""
+    parts: dict[str, torch.Tensor | None] = {f"mesh.{k}": v for k, v in vars(asset.mesh).items()}
+    if asset.material is not None:
+        parts |= {f"material.{k}": v for k, v in vars(asset.material).items()}
+    if asset.environment is not None:
+        parts[f"environment.{asset.environment.basis}"] = asset.environment.coefficients
+    parts |= {f"provenance.{k}": torch.tensor(float(v), dtype=torch.float64) for k, v in asset.provenance.items()}
+    save_file({k: v.detach().cpu().contiguous() for k, v in parts.items() if v is not None}, path)
+
+
+def load_asset(path: Path) -> Asset:
+    """Read what `save_asset` wrote."""
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in load_file(path).items():
+        group, name = key.split(".", 1)
+        groups.setdefault(group, {})[name] = value
+    light = groups.get("environment", {})
+    environment = next((Environment(coefficients=light[b], basis=b) for b in _BASES if b in light), None)
+    return Asset(
+        mesh=Mesh(**groups["mesh"]),
+        material=Material(**groups["material"]) if "material" in groups else None,
+        environment=environment,
+        provenance={k: float(v) for k, v in groups.get("provenance", {}).items()},
+    )

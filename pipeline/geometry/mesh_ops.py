@@ -1,0 +1,74 @@
+"""Operations on triangle meshes: normals, volume, connected parts."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+
+def face_normals(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "faces 3"]:
+    """Normals of the faces, of twice the face's area in length."""
+    a, b, c = vertices[faces].unbind(1)
+    return torch.linalg.cross(b - a, c - a)
+
+
+def vertex_normals(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "vertices 3"]:
+    """Unit vertex normals: face normals weighted by the angle at the vertex (Thuermer and Wuethrich 1998)."""
+    corners = vertices[faces]
+    normals = torch.nn.functional.normalize(face_normals(vertices, faces), dim=-1)
+    total = torch.zeros_like(vertices)
+    for k in range(3):
+        to_next = torch.nn.functional.normalize(corners[:, (k + 1) % 3] - corners[:, k], dim=-1)
+        to_last = torch.nn.functional.normalize(corners[:, (k + 2) % 3] - corners[:, k], dim=-1)
+        angle = torch.acos((to_next * to_last).sum(-1).clamp(-1 + 1e-7, 1 - 1e-7))
+        total = total.index_add(0, faces[:, k], normals * angle[:, None])
+    return torch.nn.functional.normalize(total, dim=-1)
+
+
+def signed_volume(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]) -> float:
+    """Volume enclosed by a closed mesh, negative when it is inside out."""
+    a, b, c = vertices[faces].double().unbind(1)
+    return float((a * torch.linalg.cross(b, c)).sum() / 6)
+
+
+def face_components(faces: Int[Tensor, "faces 3"]) -> Int[Tensor, "faces"]:
+    """Number of the connected part that each face belongs to."""
+    f = faces.numpy()
+    count = int(f.max()) + 1 if len(f) else 0
+    links = np.concatenate([f[:, :2], f[:, 1:]])
+    graph = coo_matrix((np.ones(len(links), np.int8), (links[:, 0], links[:, 1])), shape=(count, count))
+    _, label = connected_components(graph, directed=False)
+    return torch.from_numpy(label[f[:, 0]].astype(np.int64))
+
+
+def keep_solid_parts(
+    vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"], *, min_share: float
+) -> tuple[Float[Tensor, "kept_vertices 3"], Int[Tensor, "kept_faces 3"], int]:
+    """Keep the parts whose volume is at least `min_share` of the largest one's.
+
+    Cavities (parts inside out) enclose what no photo shows, and go too. Returns the number of parts dropped.
+    """
+    label = face_components(faces)
+    a, b, c = vertices[faces].double().unbind(1)
+    volume = torch.zeros(int(label.max()) + 1, dtype=torch.float64)
+    volume.index_add_(0, label, (a * torch.linalg.cross(b, c)).sum(-1) / 6)
+    keep = volume >= min_share * volume.max().clamp_min(1e-30)
+    kept_vertices, kept_faces = drop_unused(vertices, faces[keep[label]])
+    return kept_vertices, kept_faces, int((~keep).sum())
+
+
+def drop_unused(
+    vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]
+) -> tuple[Float[Tensor, "used 3"], Int[Tensor, "faces 3"]]:
+    """Renumber the vertices so that only those of `faces` remain."""
+    used, renumbered = torch.unique(faces, return_inverse=True)
+    return vertices[used], renumbered
+
+
+def open_edges(faces: Int[Tensor, "faces 3"]) -> int:
+    """Number of edges that do not belong to exactly two faces: 0 for a closed surface."""
+    edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
+    _, count = torch.unique(edges, dim=0, return_counts=True)
+    return int((count != 2).sum())

@@ -1,0 +1,47 @@
+"""Losses and priors of the fit."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+SATURATED = 0.96  # linear; about 251 of 255 in sRGB
+
+
+def display(linear: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """A gamma of 1/2.2 without an upper clamp: differences count about as the eye counts them."""
+    return (linear.clamp_min(0) + 1e-3) ** (1 / 2.2)
+
+
+def photometric_loss(predicted: Float[Tensor, "pixels 3"], target: Float[Tensor, "pixels 3"]) -> Float[Tensor, ""]:
+    """Mean absolute difference after `display`; a saturated target only asks for at least its brightness.
+
+    Args:
+        predicted: Linear radiance.
+        target: Linear photo values in [0, 1].
+    """
+    difference = display(predicted) - display(target)
+    difference = torch.where((target >= SATURATED) & (difference > 0), 0.0, difference)
+    return difference.abs().mean()
+
+
+def parsimony_loss(
+    base_color: Float[Tensor, "pixels 3"], like: Float[Tensor, "pixels channels"], *, sigma: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Few paints: quadratic entropy of base colour, and equal roughness and metallic where the colour is equal.
+
+    The first is -log of the mean of exp(-|xi - xj|^2 / 4 sigma^2) over all pairs, with x = log(base colour + .03):
+    Renyi's entropy by Parzen windows, the parsimony prior of Barron and Malik (2015). The second is the mean
+    absolute difference of `like` over pairs, weighted by that kernel.
+    """
+    x = torch.log(base_color + 0.03)
+    square = (x[:, None] - x[None]).square().sum(-1)
+    kernel = torch.exp(-square / (4 * sigma**2))
+    weight = kernel.detach()
+    difference = (like[:, None] - like[None]).abs().sum(-1)
+    return -torch.log(kernel.mean()), (weight * difference).sum() / weight.sum()
+
+
+def white_light_loss(radiance: Float[Tensor, "directions 3"]) -> Float[Tensor, ""]:
+    """Distance of the mean light from grey, relative to its brightness."""
+    mean = radiance.mean(0)
+    return (mean - mean.mean()).abs().mean() / mean.mean().clamp_min(1e-6)

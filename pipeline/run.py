@@ -1,0 +1,65 @@
+"""A whole run: one line per stage."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import config as configuration
+from pipeline.config import RunConfig
+from pipeline.discovery import discover
+from pipeline.errors import UsageError
+from pipeline.progress import Reporter
+from pipeline.raster.cpu import compile_kernels
+from pipeline.runtime import make_runtime, versions
+from pipeline.stages import appearance, export, geometry, ingest, masks, poses, unwrap
+from pipeline.workspace import Staged, Workspace, lock, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """Where a run left its files."""
+
+    asset: Path
+    preview: Path
+    seconds: float
+
+
+def run(config: RunConfig, *, images: Path, out: Path, reporter: Reporter) -> RunResult:
+    """Turn the photos in `images` into an asset in `out`; stages whose inputs did not change are re-used.
+
+    Raises:
+        ReconError: Of the kind that says what stopped the run.
+    """
+    start = time.monotonic()
+    source = discover(images)
+    if out.resolve() in (images.resolve(), source.folder.resolve()):
+        raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
+    held = lock(out)
+    runtime = make_runtime(config.runtime)
+    compile_kernels(reporter.line)
+    workspace = Workspace(root=out, runtime=runtime, reporter=reporter)
+    configuration.save(config, out / "config.yaml")
+
+    found = Staged(value=source, key=source.key())
+    photos = workspace.stage(ingest.STAGE, config.ingest, found)
+    posed = workspace.stage(poses.STAGE, config.poses, photos)
+    capture = workspace.stage(masks.STAGE, config.masks, posed)
+    mesh = workspace.stage(geometry.STAGE, config.geometry, capture)
+    blank = workspace.stage(unwrap.STAGE, config.unwrap, mesh)
+    asset = workspace.stage(appearance.STAGE, config.appearance, capture, blank)
+    exported = workspace.stage(export.STAGE, config.export, capture, asset)
+
+    export.publish(exported.value, out)
+    seconds = time.monotonic() - start
+    write_json(
+        out / "run.json",
+        {
+            "images": str(source.folder),
+            "wall_s": round(seconds, 2),
+            "peak_rss_mib": max(r["peak_rss_mib"] for r in workspace.records),
+            "versions": versions(),
+            "stages": workspace.records,
+        },
+    )
+    held.close()
+    return RunResult(asset=out / "asset.glb", preview=out / "preview.png", seconds=seconds)

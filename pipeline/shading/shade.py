@@ -1,0 +1,40 @@
+"""Shading of surface points under prefiltered light."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.shading.disney import DIELECTRIC_F0, directional_albedo
+from pipeline.shading.prefilter import PrefilteredLight
+
+
+def shade(
+    light: PrefilteredLight,
+    *,
+    base_color: Float[Tensor, "points 3"],
+    roughness: Float[Tensor, "points"],
+    metallic: Float[Tensor, "points"],
+    normal: Float[Tensor, "points 3"],
+    wo: Float[Tensor, "points 3"],
+) -> Float[Tensor, "points 3"]:
+    """Radiance towards the camera, linear RGB, without shadows.
+
+    The glTF 2.0 metallic-roughness model: a metal mirrors with f0 = base colour, a dielectric with 4 % over a
+    Lambertian base that gets what the surface does not mirror; `metallic` blends the two.
+
+    Args:
+        light: Prefiltered distant light.
+        base_color: Linear RGB in [0, 1].
+        roughness: Perceptual roughness in [0, 1].
+        metallic: 0 dielectric .. 1 metal.
+        normal: Unit shading normals, world frame.
+        wo: Unit directions to the camera, world frame.
+    """
+    cos_v = (normal * wo).sum(-1).clamp_min(1e-3)
+    mirrored = 2 * cos_v[:, None] * normal - wo
+    scale, bias = directional_albedo(cos_v, roughness)
+    reflected = light.specular(torch.nn.functional.normalize(mirrored, dim=-1), roughness)
+    f0 = DIELECTRIC_F0 + metallic[:, None] * (base_color - DIELECTRIC_F0)
+    specular = reflected * (f0 * scale[:, None] + bias[:, None])
+    passed_on = (1 - DIELECTRIC_F0 * scale - bias).clamp_min(0) * (1 - metallic)
+    return specular + base_color * passed_on[:, None] * light.diffuse(normal)

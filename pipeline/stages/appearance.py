@@ -1,0 +1,107 @@
+"""Appearance: base colour, roughness, metallic and light from the photos, on a finished mesh."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from pipeline.color import srgb_from_linear
+from pipeline.config import AppearanceConfig
+from pipeline.errors import CaptureError
+from pipeline.formats.tensors import load_asset, save_asset
+from pipeline.geometry.mesh_ops import vertex_normals
+from pipeline.metrics import psnr
+from pipeline.scene import Asset, Capture, Environment, Material
+from pipeline.shading.prefilter import prefilter
+from pipeline.shading.shade import shade
+from pipeline.shading.texture_pyramid import sample_texture
+from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
+from pipeline.stages.appearance_fit import AppearanceFit
+from pipeline.stages.appearance_pixels import Pixels, collect_pixels
+from pipeline.workspace import Stage, StageContext
+
+MIN_PIXELS = 1000
+SEEN = 0.5  # photo pixels that a texel needs to count as seen
+
+
+def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, context: StageContext) -> Asset:
+    """Fit material and light; texels that no photo shows take the nearest surface's values.
+
+    Raises:
+        CaptureError: When the mesh and the masks have next to no pixels in common.
+    """
+    mesh, rasterizer = blank.mesh, context.runtime.rasterizer
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    pixels = collect_pixels(
+        capture,
+        mesh,
+        normals,
+        rasterizer,
+        max_pixels=config.max_pixels,
+        progress=lambda part, note: context.progress(0.15 * part, note),
+    )
+    if len(pixels) < MIN_PIXELS:
+        raise CaptureError(f"{len(pixels)} pixels show the object, {MIN_PIXELS} needed", remedy="check the masks")
+    fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=context.runtime.seed)
+    loss = fit.run(
+        context.folder / "checkpoint.safetensors", lambda part, note: context.progress(0.15 + 0.8 * part, note)
+    )
+    context.progress(0.95, "filling unseen texels")
+    seen = seen_weight(pixels.uv, config.texture_px)
+    in_chart, position = texel_surface(mesh, config.texture_px, rasterizer)
+    maps = torch.sigmoid(fit.maps.bake()).cpu()
+    maps = fill_unseen(maps, seen > SEEN, in_chart, position)
+    environment = fit.environment
+    asset = dataclasses.replace(
+        blank,
+        material=Material(
+            base_color=maps[..., :3].contiguous(),
+            orm=torch.cat([torch.ones_like(maps[..., :1]), maps[..., 3:]], -1),
+            confidence=(seen / (seen + 4)).clamp(0, 1),
+        ),
+        environment=Environment(coefficients=environment.coefficients.detach().cpu(), basis=environment.basis),
+    )
+    figures = {
+        "pixels": float(len(pixels)),
+        "loss": loss,
+        "photo_psnr": _photo_psnr(asset, pixels),
+        "unseen_share": float((in_chart & (seen <= SEEN)).sum() / in_chart.sum().clamp_min(1)),
+    }
+    context.metrics.update(figures)
+    return dataclasses.replace(asset, provenance=figures)
+
+
+def _photo_psnr(asset: Asset, pixels: Pixels) -> float:
+    """PSNR in sRGB of the finished maps over a sample of the pixels that they were fitted to."""
+    if asset.material is None or asset.environment is None:
+        return 0.0
+    some = pixels.batch(torch.linspace(0, len(pixels) - 1, min(len(pixels), 200_000)).long())
+    maps = torch.cat([asset.material.base_color, asset.material.orm[..., 1:]], -1)
+    values = sample_texture(maps, some.uv.cpu())
+    with torch.no_grad():
+        color = shade(
+            prefilter(asset.environment),
+            base_color=values[:, :3],
+            roughness=values[:, 3],
+            metallic=values[:, 4],
+            normal=some.normal.cpu(),
+            wo=some.wo.cpu(),
+        )
+    return psnr(srgb_from_linear(color), srgb_from_linear(some.target.cpu()))
+
+
+def _save(asset: Asset, folder: Path) -> None:
+    save_asset(asset, folder / "asset.safetensors")
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def _load(folder: Path) -> Asset:
+    return load_asset(folder / "asset.safetensors")
+
+
+def _summary(asset: Asset) -> str:
+    size = 0 if asset.material is None else asset.material.base_color.shape[0]
+    return f"maps {size} x {size}, {asset.provenance['photo_psnr']:.1f} dB against the photos"
+
+
+STAGE = Stage(name="appearance", version=1, compute=fit_appearance, save=_save, load=_load, summary=_summary)

@@ -1,0 +1,97 @@
+"""The pixels that the appearance fit learns from: every view rasterised once, the surface stored per pixel."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pipeline.color import linear_from_srgb
+from pipeline.formats import images
+from pipeline.formats.resample import resize
+from pipeline.raster.gbuffer import render_gbuffer
+from pipeline.raster.rasterizer import Rasterizer
+from pipeline.scene import Capture, Mesh, View
+
+MIN_COS = 0.1  # flatter views of the surface are mostly outline
+EDGE_PX = 1.5  # pixels this close to the outline mix object and background
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pixels:
+    """Surface points that photos show, in random-access arrays.
+
+    Attributes:
+        uv: Texture coordinates.
+        normal: Unit world normals.
+        wo: Unit directions to the camera.
+        target: Linear photo values.
+    """
+
+    uv: Float[Tensor, "pixels 2"]
+    normal: Float[Tensor, "pixels 3"]
+    wo: Float[Tensor, "pixels 3"]
+    target: Float[Tensor, "pixels 3"]
+
+    def __len__(self) -> int:
+        """Number of pixels."""
+        return len(self.uv)
+
+    def batch(self, index: Tensor) -> "Pixels":
+        """The pixels at `index`."""
+        return Pixels(uv=self.uv[index], normal=self.normal[index], wo=self.wo[index], target=self.target[index])
+
+
+def image_scale(capture: Capture, max_pixels: int) -> float:
+    """By how much to shrink the photos so that the object's pixels over all views stay below `max_pixels`."""
+    covered = 0.0
+    for view in capture.views:
+        if view.mask_path is not None:
+            covered += float(images.read_mask(view.mask_path).sum())
+    return min(1.0, (max_pixels / max(covered, 1.0)) ** 0.5)
+
+
+def collect_pixels(
+    capture: Capture,
+    mesh: Mesh,
+    normals: Float[Tensor, "vertices 3"],
+    rasterizer: Rasterizer,
+    *,
+    max_pixels: int,
+    progress: Callable[[float, str], None],
+) -> Pixels:
+    """Rasterise every view and keep the pixels that show the object's surface well inside its outline."""
+    scale = image_scale(capture, max_pixels)
+    parts: list[tuple[Tensor, ...]] = []
+    for index, view in enumerate(capture.views):
+        progress(index / len(capture.views), f"surface of {view.name}")
+        parts.append(_view_pixels(view, scale, mesh, normals, rasterizer))
+    uv, normal, wo, target = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+    return Pixels(uv=uv, normal=normal, wo=wo, target=target)
+
+
+def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasterizer: Rasterizer) -> tuple[Tensor, ...]:
+    camera = view.camera.scaled(scale)
+    buffer = render_gbuffer(rasterizer, mesh, normals, camera)
+    position, normal = buffer.position[0], buffer.normal[0]
+    wo = torch.nn.functional.normalize(camera.camera_center.to(position) - position, dim=-1)
+    usable = buffer.mask[0] & ((normal * wo).sum(-1) > MIN_COS) & _inner(buffer.mask[0])
+    if view.mask_path is not None:
+        mask = resize(images.read_mask(view.mask_path).numpy(), camera.width, camera.height)
+        usable &= _inner(torch.from_numpy(mask).to(usable.device) > 0.99)
+    linear = view_image(view, camera.width, camera.height).to(position.device)
+    return buffer.uv[0][usable], normal[usable], wo[usable], linear[usable]
+
+
+def view_image(view: View, width: int, height: int) -> Float[Tensor, "height width 3"]:
+    """A view's photo as linear RGB at the given size, averaged in linear light."""
+    photo = torch.from_numpy(images.read_image(view.image_path).astype(np.float32) / 255)
+    return torch.from_numpy(resize(linear_from_srgb(photo).numpy(), width, height))
+
+
+def _inner(mask: Bool[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
+    """The mask without the pixels at its border (one pixel in all eight directions)."""
+    outside = (~mask).float()[None, None]
+    return torch.nn.functional.max_pool2d(outside, 3, stride=1, padding=1)[0, 0] == 0

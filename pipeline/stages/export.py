@@ -1,0 +1,133 @@
+"""Export: the files that a user takes away, in glTF's frame with the origin at the asset's bottom centre."""
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.config import ExportConfig
+from pipeline.errors import InputError
+from pipeline.formats import gltf, images, transforms_json
+from pipeline.formats.radiance import write_hdr
+from pipeline.frames import direction_from_equirect_uv
+from pipeline.geometry.mesh_ops import vertex_normals
+from pipeline.scene import Asset, Capture, Environment, View
+from pipeline.shading.prefilter import radiance
+from pipeline.shading.render import Picture, render
+from pipeline.stages.appearance_pixels import view_image
+from pipeline.stages.export_preview import preview_row, srgb_bytes
+from pipeline.stages.poses_world import move_camera
+from pipeline.workspace import Stage, StageContext, write_json
+
+FILES = ("asset.glb", "cameras.json", "light.hdr", "preview.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A folder with the exported files."""
+
+    folder: Path
+
+
+def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageContext) -> Exported:
+    """Place the asset and write GLB, cameras, light, renders of a few views and a preview.
+
+    Raises:
+        InputError: When the asset is blank.
+    """
+    if asset.environment is None:
+        raise InputError("the asset has no light")
+    placed_from_world = placement(asset, capture.metres_per_unit)
+    mesh = dataclasses.replace(asset.mesh, vertices=_transform(asset.mesh.vertices, placed_from_world))
+    placed = dataclasses.replace(asset, mesh=mesh)
+    views = tuple(dataclasses.replace(v, camera=move_camera(v.camera, placed_from_world)) for v in capture.views)
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    folder = context.folder
+    context.progress(0.0, "asset.glb")
+    gltf.write_glb(placed, normals, folder / "asset.glb", image_format=config.image_format)
+    transforms_json.write_cameras(folder / "cameras.json", {v.name: v.camera for v in views})
+    write_hdr(folder / "light.hdr", equirect(asset.environment, config.light_height_px))
+    (folder / "render").mkdir(exist_ok=True)
+    rows = []
+    shown = _spread(views, config.preview_views)
+    for index, view in enumerate(shown):
+        context.progress(0.2 + 0.8 * index / len(shown), f"preview of {view.name}")
+        picture = render(placed, normals, view.camera, context.runtime.rasterizer)
+        _write_render(picture, folder / "render" / f"{Path(view.name).stem}.png")
+        rows.append(preview_row(view_image(view, view.camera.width, view.camera.height), picture))
+    images.write_png(folder / "preview.png", srgb_bytes(torch.cat(rows)))
+    write_json(
+        folder / "placement.json",
+        {
+            "asset_from_world": placed_from_world.tolist(),
+            "asset_from_input": (placed_from_world @ capture.world_from_input).tolist(),
+            "scale": "metres" if capture.metres_per_unit else "unknown: the longest side is set to 1",
+        },
+    )
+    return Exported(folder=folder)
+
+
+def placement(asset: Asset, metres_per_unit: float | None) -> Float[Tensor, "4 4"]:
+    """The similarity that puts the bottom centre at the origin, in metres; of unknown scale, to a longest side of 1."""
+    low, high = (asset.mesh.vertices.double().amin(0), asset.mesh.vertices.double().amax(0))
+    scale = metres_per_unit or 1.0 / float((high - low).max())
+    bottom = torch.stack([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
+    result = torch.eye(4, dtype=torch.float64)
+    result[:3, :3] *= scale
+    result[:3, 3] = -scale * bottom
+    return result
+
+
+def equirect(environment: Environment, height: int) -> Float[Tensor, "height width 3"]:
+    """The light as a longitude-latitude map in glTF's frame, row 0 up; negative lobes are cut."""
+    rows, columns = torch.arange(height) + 0.5, torch.arange(2 * height) + 0.5
+    v, u = torch.meshgrid(rows / height, columns / (2 * height), indexing="ij")
+    direction = direction_from_equirect_uv(torch.stack([u, v], -1).reshape(-1, 2))
+    return radiance(environment, direction).clamp_min(0).reshape(height, 2 * height, 3)
+
+
+def publish(exported: Exported, root: Path) -> None:
+    """Put the exported files into the run's folder itself, each whole or not at all."""
+    for name in FILES:
+        temporary = root / f".{name}.tmp"
+        shutil.copyfile(exported.folder / name, temporary)
+        temporary.replace(root / name)
+
+
+def _transform(points: Float[Tensor, "points 3"], matrix: Float[Tensor, "4 4"]) -> Float[Tensor, "points 3"]:
+    return (points.double() @ matrix[:3, :3].mT + matrix[:3, 3]).to(points.dtype)
+
+
+def _spread(views: tuple[View, ...], count: int) -> list[View]:
+    """Views far apart: each next one is farthest from those already taken."""
+    centers = torch.stack([v.camera.camera_center for v in views])
+    taken = [0]
+    while len(taken) < min(count, len(views)):
+        distance = torch.cdist(centers, centers[taken]).amin(1)
+        taken.append(int(distance.argmax()))
+    return [views[k] for k in taken]
+
+
+def _write_render(picture: Picture, path: Path) -> None:
+    alpha = picture.mask[..., None].float()
+    images.write_png(path, torch.cat([torch.from_numpy(srgb_bytes(picture.color)), (alpha * 255).byte()], -1).numpy())
+
+
+def _load(folder: Path) -> Exported:
+    return Exported(folder=folder)
+
+
+def _save(exported: Exported, folder: Path) -> None:
+    """Nothing is left to write: `export` wrote the files themselves."""
+
+
+def _summary(exported: Exported) -> str:
+    size = (exported.folder / "asset.glb").stat().st_size / 2**20
+    return f"asset.glb of {size:.1f} MiB, cameras, light, preview"
+
+
+STAGE = Stage(name="export", version=1, compute=export, save=_save, load=_load, summary=_summary)

@@ -1,0 +1,77 @@
+"""Geometry: the visual hull of the masks as a closed triangle mesh."""
+
+from pathlib import Path
+
+import torch
+
+from pipeline.config import GeometryConfig
+from pipeline.errors import CaptureError
+from pipeline.formats.tensors import load_asset, save_asset
+from pipeline.geometry import mesh_ops
+from pipeline.geometry.decimate import decimate
+from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
+from pipeline.geometry.tet_grid import grid_in_box
+from pipeline.geometry.visual_hull import hull_sdf, mask_distance
+from pipeline.scene import Asset, Capture, Mesh
+from pipeline.stages.masks import small_mask
+from pipeline.workspace import Stage, StageContext
+
+MASK_PX_PER_CELL = 6  # masks finer than this against a grid cell add nothing to the hull
+
+
+def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Mesh:
+    """Carve the hull out of the object box, drop specks and cavities, and decimate to the budget.
+
+    Raises:
+        CaptureError: When nothing is left inside all masks.
+    """
+    cameras, distances = [], []
+    for index, view in enumerate(capture.views):
+        context.progress(0.5 * index / len(capture.views), "distances to the outlines")
+        camera, mask = small_mask(view, MASK_PX_PER_CELL * config.grid_resolution)
+        cameras.append(camera)
+        distances.append(mask_distance(mask))
+    grid = grid_in_box(capture.object_box, resolution=config.grid_resolution)
+    context.progress(0.5, f"carving {grid.shape[0]} x {grid.shape[1]} x {grid.shape[2]} points")
+    sdf = _closed(hull_sdf(grid, cameras, distances, dissent=config.dissent), grid.spacing)
+    if not bool((sdf < 0).any()):
+        raise CaptureError(
+            f"no point lies inside all {len(cameras)} masks", remedy="raise geometry.dissent, or check the masks"
+        )
+    context.progress(0.8, "extracting the surface")
+    vertices, faces = marching_tetrahedra(sdf, grid)
+    vertices, faces, dropped = mesh_ops.keep_solid_parts(vertices, faces, min_share=config.min_component)
+    full = len(faces)
+    vertices, faces = decimate(vertices, faces, max_faces=config.max_faces)
+    vertices, faces = mesh_ops.drop_unused(vertices, faces)
+    context.metrics.update(
+        faces=len(faces),
+        faces_before_decimation=full,
+        parts_dropped=dropped,
+        open_edges=mesh_ops.open_edges(faces),
+        volume=mesh_ops.signed_volume(vertices, faces),
+    )
+    return Mesh(vertices=vertices.float(), faces=faces)
+
+
+def _closed(sdf: torch.Tensor, spacing: float) -> torch.Tensor:
+    """Keep the surface off the grid's border, so that it closes."""
+    for axis in range(3):
+        for end in (0, -1):
+            sdf.select(axis, end).clamp_(min=0.01 * spacing)
+    return sdf
+
+
+def _save(mesh: Mesh, folder: Path) -> None:
+    save_asset(Asset(mesh=mesh), folder / "mesh.safetensors")
+
+
+def _load(folder: Path) -> Mesh:
+    return load_asset(folder / "mesh.safetensors").mesh
+
+
+def _summary(mesh: Mesh) -> str:
+    return f"{len(mesh.faces)} triangles"
+
+
+STAGE = Stage(name="geometry", version=1, compute=carve, save=_save, load=_load, summary=_summary)

@@ -1,0 +1,73 @@
+"""Masks: take the ones that came along, make the missing ones, and box the object in."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from pipeline.config import MasksConfig
+from pipeline.errors import CaptureError
+from pipeline.formats import capture_json, images
+from pipeline.formats.resample import resize
+from pipeline.geometry.visual_hull import hull_box, mask_distance
+from pipeline.scene import Camera, Capture, View
+from pipeline.stages.masks_auto import make_masks
+from pipeline.workspace import Stage, StageContext
+
+BOX_PX = 400  # long side of the masks that find the box
+DISAGREEMENT = 0.1  # share of the views that may contradict the others while the box is found
+
+
+def complete_masks(capture: Capture, config: MasksConfig, context: StageContext) -> Capture:
+    """Give every view a mask and the capture a tight object box.
+
+    Raises:
+        CaptureError: When the masks have no common object.
+    """
+    missing = [v for v in capture.views if v.mask_path is None]
+    views = capture.views
+    if missing:
+        if len(missing) < len(views):
+            context.warn(f"{len(missing)} photos came without a mask; made: {', '.join(v.name for v in missing[:5])}")
+        views = make_masks(capture, config, context)
+    box = _object_box(views, capture.object_box)
+    context.metrics.update(given=len(views) - len(missing), made=len(missing))
+    return dataclasses.replace(capture, views=views, object_box=box)
+
+
+def small_mask(view: View, long_side_px: int) -> tuple[Camera, Float[np.ndarray, "height width"]]:
+    """A view's mask no larger than `long_side_px`, with the camera that fits it."""
+    if view.mask_path is None:
+        raise CaptureError("has no mask", path=view.name)
+    mask = images.read_mask(view.mask_path).numpy()
+    camera = view.camera.scaled(min(1.0, long_side_px / max(mask.shape)))
+    return camera, resize(mask, camera.width, camera.height)
+
+
+def _object_box(views: tuple[View, ...], start: Float[torch.Tensor, "2 3"]) -> Float[torch.Tensor, "2 3"]:
+    small = [small_mask(v, BOX_PX) for v in views]
+    cameras = [camera for camera, _ in small]
+    distances = [mask_distance(mask) for _, mask in small]
+    for dissent in (0.0, DISAGREEMENT):
+        box = hull_box(cameras, distances, start, dissent=dissent)
+        if box is not None:
+            return box
+    raise CaptureError(
+        f"the {len(views)} masks have no point in common", remedy="check masks and poses: they must show one object"
+    )
+
+
+def _summary(capture: Capture) -> str:
+    size = (capture.object_box[1] - capture.object_box[0]).tolist()
+    return f"{len(capture.views)} masks, object box {size[0]:.2f} x {size[1]:.2f} x {size[2]:.2f} units"
+
+
+STAGE = Stage(
+    name="masks",
+    version=1,
+    compute=complete_masks,
+    save=capture_json.save,
+    load=capture_json.load,
+    summary=_summary,
+)

@@ -1,0 +1,78 @@
+"""Unwrap: texture coordinates, made in a child process by one of two libraries."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.child import run_child
+from pipeline.config import UnwrapConfig
+from pipeline.errors import NativeCrashError, ReconError, ResourceError
+from pipeline.formats.tensors import load_asset, save_asset
+from pipeline.scene import Asset, Mesh
+from pipeline.workspace import Stage, StageContext
+
+
+def unwrap(mesh: Mesh, config: UnwrapConfig, context: StageContext) -> Asset:
+    """Cut the mesh into charts and pack them; when the chosen library fails or is too slow, the other one does it.
+
+    Raises:
+        ReconError: When both libraries fail.
+    """
+    other = {"xatlas": "uvunwrap", "uvunwrap": "xatlas"}[config.method]
+    failure: ReconError | None = None
+    for method in (config.method, other):
+        try:
+            unwrapped, figures = _unwrap_with(method, mesh, config, context)
+        except (NativeCrashError, ResourceError) as error:
+            context.warn(f"{method} failed: {error}; trying the other unwrapper")
+            failure = error
+            continue
+        context.metrics.update(figures)
+        return Asset(mesh=unwrapped)
+    raise failure or NativeCrashError("no unwrapper ran")
+
+
+def _unwrap_with(method: str, mesh: Mesh, config: UnwrapConfig, context: StageContext) -> tuple[Mesh, dict[str, float]]:
+    source, target = context.folder / "mesh.safetensors", context.folder / f"{method}.safetensors"
+    save_file({"vertices": mesh.vertices.contiguous(), "faces": mesh.faces.contiguous()}, source)
+    arguments = {
+        "method": method,
+        "mesh": str(source),
+        "result": str(target),
+        "pack_px": config.pack_px,
+        "padding_px": config.padding_px,
+    }
+    figures = run_child(
+        "pipeline.stages.unwrap_child:unwrap",
+        arguments,
+        timeout_s=config.timeout_s,
+        log=context.folder / "unwrap.log",
+        progress=context.progress,
+    )
+    made = load_file(target)
+    unwrapped = Mesh(
+        vertices=mesh.vertices,
+        faces=mesh.faces,
+        uvs=made["uvs"],
+        uv_faces=made["uv_faces"].to(torch.int64),
+    )
+    source.unlink()
+    target.unlink()
+    return unwrapped, figures
+
+
+def _save(asset: Asset, folder: Path) -> None:
+    save_asset(asset, folder / "asset.safetensors")
+
+
+def _load(folder: Path) -> Asset:
+    return load_asset(folder / "asset.safetensors")
+
+
+def _summary(asset: Asset) -> str:
+    uvs = asset.mesh.uvs
+    return f"{0 if uvs is None else len(uvs)} texture coordinates"
+
+
+STAGE = Stage(name="unwrap", version=1, compute=unwrap, save=_save, load=_load, summary=_summary)
