@@ -63,14 +63,15 @@ make_venv() {
   fi
   local python
   python=$(find_python)
-  rm -rf "$venv"
-  mkdir "$venv"
-  touch "$incomplete"
+  if [[ -L $venv || ! -d $venv ]]; then rm -f "$venv"; fi # a link: nothing behind it is ours to delete
+  mkdir -p "$venv"
+  touch "$incomplete" # and it stays to the last, so that an interruption anywhere in here is noticed
+  find "$venv" -mindepth 1 -maxdepth 1 ! -path "$incomplete" -exec rm -rf {} +
   say "making .venv with $("$python" -V)"
   if "$python" -c 'import ensurepip' 2>/dev/null; then
     "$python" -m venv "$venv"
   elif "$python" -m pip --version >/dev/null 2>&1 && "$python" -m venv --without-pip "$venv"; then
-    "$python" -m pip "${pip_options[@]}" --python "$venv/bin/python" install pip >"$log" 2>&1 || failed 'pip'
+    "$python" -m pip --python "$venv/bin/python" install "${pip_options[@]}" pip >"$log" 2>&1 || failed 'pip'
   elif apt_install python3-venv; then
     "$python" -m venv "$venv"
   else
