@@ -1,22 +1,10 @@
-"""What tests share: data and tools that may be absent, and a skip that says what is missing."""
+"""What all tests share: the same random state, and skips that say what is missing."""
 
-import json
 import os
-import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-
-ROOT = Path(__file__).parents[1]
-
-_VALIDATE = """
-const validator = require(process.argv[1]);
-const bytes = new Uint8Array(require('fs').readFileSync(process.argv[2]));
-validator.validateBytes(bytes, {maxIssues: 100}).then(report => console.log(JSON.stringify(report)));
-"""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -41,28 +29,3 @@ def recon_data() -> Path:
     if not path.is_dir():
         pytest.fail(f"RECON_DATA={folder} is no folder")
     return path
-
-
-@pytest.fixture(scope="session")
-def sample_photos() -> Path:
-    """The photos of the small capture that comes with the project."""
-    path = ROOT / "data" / "sample" / "photos"
-    if not path.is_dir():
-        pytest.skip("needs data/sample/photos")
-    return path
-
-
-@pytest.fixture(scope="session")
-def validate_gltf() -> Callable[[Path], dict]:
-    """The Khronos validator: takes a .glb, returns its report (`issues.numErrors`, `issues.messages`, ...)."""
-    module = os.environ.get("RECON_GLTF_VALIDATOR")
-    node = shutil.which("node")
-    if not module or not node:
-        pytest.skip("needs Node and the npm package gltf-validator, which scripts/test installs where npm is")
-
-    def validate(glb: Path) -> dict:
-        command = [node, "-e", _VALIDATE, module, str(glb)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-        return json.loads(done.stdout)
-
-    return validate
