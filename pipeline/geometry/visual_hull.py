@@ -10,30 +10,12 @@ import numba
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import ndimage
 from torch import Tensor
 
 from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.scene import Camera
 
 MIN_SEEN = 0.2  # a point outside the frame of more than 80 % of the photos is not of the object
-
-
-def mask_distance(mask: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
-    """Signed distance in pixels to the outline of an antialiased mask, negative inside.
-
-    The outline runs where coverage is 1/2; the coverage of the nearest pixel across it places it between
-    pixel centres.
-    """
-    inside = mask >= 0.5
-    if inside.all() or not inside.any():
-        return np.full(mask.shape, -1e3 if inside.all() else 1e3, np.float32)
-    result = np.empty(mask.shape, np.float32)
-    for region, sign in ((~inside, 1.0), (inside, -1.0)):
-        distance, nearest = ndimage.distance_transform_edt(region, return_indices=True)
-        offset = np.abs(mask[tuple(nearest)] - 0.5)
-        result[region] = sign * (distance - offset)[region]
-    return result
 
 
 def hull_sdf(
@@ -46,7 +28,7 @@ def hull_sdf(
     Args:
         grid: Where to evaluate.
         cameras: One per mask, for the mask's own size.
-        distances: `mask_distance` of each mask.
+        distances: `outline.mask_distance` of each mask.
         dissent: Share of the views that may exclude a point of the hull.
     """
     sizes = np.array([d.shape for d in distances], np.int64)
@@ -65,7 +47,7 @@ _MAX_DISSENT = 16
 
 
 @numba.njit(cache=True, parallel=True, fastmath=False)
-def _hull_kernel(sdf, origin, spacing, distances, sizes, image_from_world, focal, allowed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913, C901, PLR0915  # one loop nest
+def _hull_kernel(sdf, origin, spacing, distances, sizes, image_from_world, focal, allowed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913  # one loop nest
     nx, ny, nz = sdf.shape
     views = len(focal)
     for i in numba.prange(nx):

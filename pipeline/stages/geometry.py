@@ -10,8 +10,9 @@ from pipeline.formats.tensors import load_asset, save_asset
 from pipeline.geometry import mesh_ops
 from pipeline.geometry.decimate import decimate
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
+from pipeline.geometry.outline import mask_distance
 from pipeline.geometry.tet_grid import grid_in_box
-from pipeline.geometry.visual_hull import hull_sdf, mask_distance
+from pipeline.geometry.visual_hull import hull_sdf
 from pipeline.scene import Asset, Capture, Mesh
 from pipeline.stages.masks import small_mask
 from pipeline.workspace import Stage, StageContext

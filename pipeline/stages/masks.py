@@ -10,7 +10,8 @@ from pipeline.config import MasksConfig
 from pipeline.errors import CaptureError
 from pipeline.formats import capture_json, images
 from pipeline.formats.resample import resize
-from pipeline.geometry.visual_hull import hull_box, mask_distance
+from pipeline.geometry.outline import mask_distance
+from pipeline.geometry.visual_hull import hull_box
 from pipeline.scene import Camera, Capture, View
 from pipeline.stages.masks_auto import make_masks
 from pipeline.workspace import Stage, StageContext
