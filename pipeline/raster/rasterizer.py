@@ -31,6 +31,18 @@ class Raster:
         return self.rast[..., 3] > 0
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Topology:
+    """How the faces of a mesh hang together; depends on the indices only.
+
+    Attributes:
+        neighbours: Opposite each corner of a face, 2 * face + (1 if both run along the edge in the same direction),
+            -1 at a border, -2 where more than two faces meet. Empty in backends with a structure of their own.
+    """
+
+    neighbours: Int[Tensor, "faces 3"]
+
+
 @runtime_checkable
 class Rasterizer(Protocol):
     """Coverage and interpolation of triangle meshes in clip space."""
@@ -48,6 +60,27 @@ class Rasterizer(Protocol):
         self, attributes: Float[Tensor, "vertices channels"], raster: Raster, faces: Int[Tensor, "faces 3"]
     ) -> Float[Tensor, "views height width channels"]:
         """Perspective-correct attributes per pixel, zero where empty. `faces` may index other arrays (uvs)."""
+        ...
+
+    def topology(self, faces: Int[Tensor, "faces 3"]) -> Topology:
+        """What `antialias` needs to know about the faces; keep it while they stay the same."""
+        ...
+
+    def antialias(
+        self,
+        color: Float[Tensor, "views height width channels"],
+        raster: Raster,
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        *,
+        topology: Topology | None = None,
+        search: int = 32,
+    ) -> Float[Tensor, "views height width channels"]:
+        """Blend colours across silhouettes; carries the gradient of coverage to the clip positions.
+
+        `search` is how many faces beyond the visible triangle the CPU backend walks to the silhouette;
+        nvdiffrast knows only 0, so its gradient is sparser: render larger there and downsample.
+        """
         ...
 
 

@@ -15,11 +15,14 @@ import torch
 from numba import prange
 from numba.core import event
 
-__all__ = ["helper", "kernel", "no_type_check", "on_first_compilation", "prange", "use_torch_threads"]
+__all__ = ["helper", "kernel", "no_type_check", "on_first_compilation", "prange", "serial_kernel", "use_torch_threads"]
 
 # No fastmath: the shared edge of two triangles must round alike for both, or pixels are lost or hit twice.
 kernel = functools.partial(numba.njit, cache=True, parallel=True, nogil=True, error_model="numpy")
 """Decorator of an entry point: parallel, cached on disk, divisions by zero give inf or nan."""
+
+serial_kernel = functools.partial(numba.njit, cache=True, nogil=True, error_model="numpy")
+"""Decorator of an entry point that runs on one thread."""
 
 helper = functools.partial(numba.njit, nogil=True, error_model="numpy")
 """Decorator of a serial function that kernels of the same file call."""

@@ -17,8 +17,9 @@ def compile_kernels(announce: Callable[[str], None]) -> None:
 
 def exercise_kernels() -> None:
     """Call every kernel once on a tiny scene."""
-    clip = torch.tensor([[[-1.0, -1.0, 0.0, 1.0], [1.0, -1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]]])
+    clip = torch.tensor([[[-1.0, -1.0, 0.0, 1.0], [1.0, -1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]]], requires_grad=True)
     faces = torch.tensor([[0, 1, 2]])
     rasterizer = CpuRasterizer()
     raster = rasterizer.rasterize(clip, faces, size_px=(4, 4))
-    rasterizer.interpolate(clip[0], raster, faces)
+    color = rasterizer.interpolate(clip[0], raster, faces)
+    rasterizer.antialias(color, raster, clip, faces).sum().backward()
