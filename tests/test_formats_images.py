@@ -69,6 +69,18 @@ def test_palette_grey_cmyk_and_one_bit_become_rgb(picture, tmp_path):
     assert np.array_equal(photo.rgb, picture) and "CMYK converted to RGB" in photo.notes
 
 
+def test_inverted_cmyk_jpeg_first_of_several_frames_and_avif(picture, tmp_path):
+    """Adobe's CMYK JPEGs store inverted inks; phones write JPEGs with a second picture behind the first."""
+    source = Image.fromarray(picture)
+    source.convert("CMYK").save(tmp_path / "c.jpg", quality=98)
+    source.save(tmp_path / "m.jpg", format="MPO", save_all=True, append_images=[source], quality=98)
+    source.save(tmp_path / "a.avif", quality=98)
+    for name, note in (("c.jpg", "CMYK converted to RGB"), ("m.jpg", "first of 2 frames"), ("a.avif", None)):
+        photo = images.decode_photo(tmp_path / name)
+        assert np.abs(photo.rgb.astype(int) - picture).mean() < 3, name
+        assert photo.notes == ((note,) if note else ()) and not photo.already_clean
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_16_bits_are_rounded_not_cut(tmp_path, suffix):
     deep = np.linspace(0, 65535, 24 * 16 * 3).reshape(16, 24, 3).astype(np.uint16)
