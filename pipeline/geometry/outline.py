@@ -33,7 +33,7 @@ def mask_distance(mask: Float[np.ndarray, "height width"]) -> Float[np.ndarray, 
 
 @_kernel()
 @no_type_check
-def _crossings(a, b, c, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _crossings(a, b, c, d):  # noqa: ANN001, ANN202
     """Where level 0 crosses the border of a unit cell with corner values clockwise from the top left."""
     points, count = np.empty((4, 2)), 0
     for start, end, x, y, dx, dy in ((a, b, 0, 0, 1, 0), (b, c, 1, 0, 0, 1), (c, d, 1, 1, -1, 0), (d, a, 0, 1, 0, -1)):
@@ -46,7 +46,7 @@ def _crossings(a, b, c, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN
 
 @_kernel()
 @no_type_check
-def _pieces(level):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _pieces(level):  # noqa: ANN001, ANN202
     """The outline's pieces (x0, y0, x1, y1), and for each pixel beside one, the nearest such one, else -1."""
     height, width = level.shape
     pieces, count = np.empty((64, 4)), 0
@@ -66,7 +66,7 @@ def _pieces(level):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 @_kernel()
 @no_type_check
-def _offer(pieces, piece, i, j, near, best):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _offer(pieces, piece, i, j, near, best):  # noqa: ANN001, ANN202
     """Let a pixel take `piece` if it is nearer than its own."""
     if piece < 0 or piece == near[i, j]:
         return
@@ -80,7 +80,7 @@ def _offer(pieces, piece, i, j, near, best):  # type: ignore[no-untyped-def]  # 
 
 @_kernel()
 @no_type_check
-def _spread(pieces, near, best):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _spread(pieces, near, best):  # noqa: ANN001, ANN202
     """Let rows pass pieces on downwards and upwards, and along themselves; `best` is the squared distance."""
     height, width = near.shape
     for sweep in range(2 * _SWEEPS):

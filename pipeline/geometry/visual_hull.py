@@ -5,6 +5,7 @@ to world units, is largest in the view that excludes it most.
 """
 
 import math
+from typing import no_type_check
 
 import numba
 import numpy as np
@@ -47,7 +48,8 @@ _MAX_DISSENT = 16
 
 
 @numba.njit(cache=True, parallel=True, fastmath=False)
-def _hull_kernel(sdf, origin, spacing, distances, sizes, image_from_world, focal, allowed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913  # one loop nest
+@no_type_check
+def _hull_kernel(sdf, origin, spacing, distances, sizes, image_from_world, focal, allowed):  # noqa: ANN001, ANN202, PLR0913  # one loop nest
     nx, ny, nz = sdf.shape
     views = len(focal)
     for i in numba.prange(nx):
