@@ -1,5 +1,6 @@
 """Run a function of native code in a child process that may die without taking the run along."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -20,7 +21,7 @@ Arguments = dict[str, Any]
 Progress = Callable[[float, str], None]
 
 
-def run_child(target: str, arguments: Arguments, *, timeout_s: float, log: Path, progress: Progress) -> Arguments:
+def run_child(target: str, arguments: Arguments, *, timeout_s: int | float, log: Path, progress: Progress) -> Arguments:
     """Call `target` ("module:function") in a new Python process and return its result.
 
     The function takes `(arguments, progress)` and returns a dict; both dicts must survive JSON. What native
@@ -45,7 +46,7 @@ def run_child(target: str, arguments: Arguments, *, timeout_s: float, log: Path,
 
     def expire() -> None:
         timed_out.set()
-        _terminate(process)
+        _kill(process)
 
     timer = threading.Timer(timeout_s, expire)
     timer.start()
@@ -53,7 +54,8 @@ def run_child(target: str, arguments: Arguments, *, timeout_s: float, log: Path,
         result = _converse(process, arguments, progress, log)
     finally:
         timer.cancel()
-        _terminate(process)
+        _kill(process)
+        _close(process)
     if result is not None:
         return result
     if timed_out.is_set():
@@ -75,6 +77,8 @@ def _converse(
     except BrokenPipeError:
         return None
     for line in process.stdout:
+        if not line.endswith(b"\n"):
+            break  # it died in the middle of an answer
         message = json.loads(line)
         if "progress" in message:
             progress(*message["progress"])
@@ -85,10 +89,12 @@ def _converse(
         else:
             result: Arguments = message["result"]
             return result
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)  # its end, and not our signal, tells what it died of
     return None
 
 
-def _terminate(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     """End the child and whatever it started: SIGTERM, and SIGKILL when that is ignored."""
     for stop in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
@@ -98,6 +104,9 @@ def _terminate(process: subprocess.Popen[bytes]) -> None:
             process.wait(GRACE_S)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             continue
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             try:
@@ -108,7 +117,8 @@ def _terminate(process: subprocess.Popen[bytes]) -> None:
 
 def _exit_when_orphaned() -> None:
     """Leave when the parent's end of standard input closes: the parent is gone."""
-    sys.stdin.read()
+    while os.read(0, 1):
+        continue
     os._exit(1)
 
 

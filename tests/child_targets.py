@@ -1,0 +1,62 @@
+"""What tests/test_child.py runs in a child process."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pipeline.errors import CaptureError
+
+
+def echo(arguments, progress):
+    progress(0.25, "quarter")
+    progress(1.0, "whole")
+    return arguments
+
+
+def noisy(arguments, progress):
+    print('{"result": "forged"}\n{broken', flush=True)
+    os.write(1, b"\xff\xfe native print\n")
+    ctypes.CDLL(None).puts(b"from C")
+    return {"after": "noise"}
+
+
+def refuse(arguments, progress):
+    raise CaptureError("shows nothing", path=Path("a.jpg"), remedy="try again")
+
+
+def fail(arguments, progress):
+    raise ZeroDivisionError("a bug")
+
+
+def unsayable(arguments, progress):
+    return {"result": object()}
+
+
+def die(arguments, progress):
+    if arguments["signal"] == "SIGABRT":
+        os.abort()
+    os.kill(os.getpid(), signal.Signals[arguments["signal"]])
+    time.sleep(60)
+
+
+def half_an_answer(arguments, progress):
+    for number in range(3, 100):  # the pipe back to the parent is one of these
+        try:
+            os.write(number, b'{"result": {"cut')
+        except OSError:
+            continue
+    os._exit(0)
+
+
+def hang(arguments, progress):
+    if arguments["stubborn"]:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    inner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    Path(arguments["pids"]).write_text(f"{os.getpid()} {inner.pid}")
+    progress(0.5, "hangs")
+    while True:
+        time.sleep(0.05)
