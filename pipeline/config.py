@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Union, get_args, get_origin
 from pipeline.errors import UsageError
 
 
-def _require(section: object, name: str, *, low: float, high: float) -> None:
+def _require(section: object, name: str, *, low: int | float, high: int | float) -> None:
     """Refuse a value outside [low, high], naming the key."""
     value = getattr(section, name)
     if not low <= value <= high:
@@ -116,20 +117,22 @@ class GeometryConfig:
     Attributes:
         grid_resolution: Grid points along the longest side of the object's box.
         max_faces: Triangle budget after decimation.
-        dissent: Share of the views that may contradict a point of the hull; 0 trusts every mask.
+        dissent: Share of the views that may be overruled about a point of the hull; 0 trusts every mask, none
+            takes the share that the masks stage measured.
         min_component: Separate parts smaller than this share of the largest one's volume are dropped.
     """
 
     grid_resolution: int = 129
     max_faces: int = 60_000
-    dissent: float = 0.0
+    dissent: float | None = None
     min_component: float = 1e-3
 
     def __post_init__(self) -> None:
         """Check the values."""
         _require(self, "grid_resolution", low=17, high=513)
         _require(self, "max_faces", low=100, high=5_000_000)
-        _require(self, "dissent", low=0.0, high=0.5)
+        if self.dissent is not None:
+            _require(self, "dissent", low=0.0, high=0.5)
         _require(self, "min_component", low=0.0, high=1.0)
 
 
@@ -298,6 +301,9 @@ def _composed(overrides: list[str]) -> dict[str, Any]:
 def _with_force(overrides: list[str]) -> list[str]:
     """Let overrides set keys that the YAML leaves at the schema's default ("++" adds or replaces)."""
     groups = {p.name for p in config_folder().iterdir() if p.is_dir()}
+    foreign = [o for o in overrides if re.match(r"[+~]*hydra\b", o)]
+    if foreign:
+        raise UsageError(f"unknown configuration key {foreign[0].split('=')[0]}", remedy="Hydra's own are not read")
     return [o if o[0] in "+~" or o.split("=")[0] in groups else f"++{o}" for o in overrides]
 
 
