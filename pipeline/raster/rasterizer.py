@@ -1,7 +1,7 @@
 """The rasteriser protocol, with nvdiffrast's semantics, and the G-buffer that shading reads."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,9 +16,12 @@ class Raster:
         rast: Per pixel u, v, z/w and triangle index + 1 (0 = empty, then all four are zero).
             u weighs the triangle's vertex 0, v vertex 1, and 1 - u - v vertex 2; perspective-correct.
             Row 0 is NDC y = -1: with `Camera.clip_from_world`, the top of the photo.
+        derivatives: du/dx, du/dy, dv/dx, dv/dy per pixel, x and y in pixels, when asked for; constants, they carry
+            no gradient.
     """
 
     rast: Float[Tensor, "views height width 4"]
+    derivatives: Float[Tensor, "views height width 4"] | None = None
 
     @property
     def face_id(self) -> Int[Tensor, "views height width"]:
@@ -43,6 +46,25 @@ class Topology:
     neighbours: Int[Tensor, "faces 3"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a texture is read.
+
+    Attributes:
+        filtering: The texel that the coordinate falls into, a bilinear mix of four, or two bilinear mixes of
+            neighbouring mip levels (needs screen derivatives).
+        wrap: Whether the texture repeats beyond [0, 1]; else its border is continued.
+        max_level: The coarsest mip level; by default as far as the sides halve without remainder.
+    """
+
+    filtering: Literal["nearest", "linear", "mip"] = "linear"
+    wrap: bool = True
+    max_level: int | None = None
+
+
+LINEAR = Sampling()
+
+
 @runtime_checkable
 class Rasterizer(Protocol):
     """Coverage and interpolation of triangle meshes in clip space."""
@@ -51,15 +73,65 @@ class Rasterizer(Protocol):
     deterministic: bool
 
     def rasterize(
-        self, clip: Float[Tensor, "views vertices 4"], faces: Int[Tensor, "faces 3"], *, size_px: tuple[int, int]
+        self,
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        *,
+        size_px: tuple[int, int],
+        derivatives: bool = False,
     ) -> Raster:
         """Find the nearest triangle at each pixel centre; `size_px` is (width, height). No face is culled."""
+        ...
+
+    def peel(
+        self,
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        *,
+        size_px: tuple[int, int],
+        layers: int,
+        derivatives: bool = False,
+    ) -> tuple[Raster, ...]:
+        """Surfaces behind each other, nearest first: up to `layers`, without empty ones at the end."""
         ...
 
     def interpolate(
         self, attributes: Float[Tensor, "vertices channels"], raster: Raster, faces: Int[Tensor, "faces 3"]
     ) -> Float[Tensor, "views height width channels"]:
         """Perspective-correct attributes per pixel, zero where empty. `faces` may index other arrays (uvs)."""
+        ...
+
+    def interpolate_derivatives(
+        self, attributes: Float[Tensor, "vertices channels"], raster: Raster, faces: Int[Tensor, "faces 3"]
+    ) -> Float[Tensor, "views height width channels 2"]:
+        """Change of the attributes per pixel to the right and downwards; needs `Raster.derivatives`."""
+        ...
+
+    def texture(
+        self,
+        maps: Float[Tensor, "maps rows columns channels"],
+        uv: Float[Tensor, "views height width 2"],
+        *,
+        derivatives: Float[Tensor, "views height width 2 2"] | None = None,
+        mask: Bool[Tensor, "views height width"] | None = None,
+        sampling: Sampling = LINEAR,
+    ) -> Float[Tensor, "views height width channels"]:
+        """Read one texture, or one per view, at coordinates with (0, 0) at the top left corner; zero off the mask."""
+        ...
+
+    def texture_cube(
+        self,
+        maps: Float[Tensor, "maps 6 side side channels"],
+        directions: Float[Tensor, "views height width 3"],
+        *,
+        derivatives: Float[Tensor, "views height width 3 2"] | None = None,
+        mask: Bool[Tensor, "views height width"] | None = None,
+        sampling: Sampling = LINEAR,
+    ) -> Float[Tensor, "views height width channels"]:
+        """Read one cube map, or one per view, in given directions (of any length); zero off the mask.
+
+        Faces +x -x +y -y +z -z in OpenGL's layout.
+        """
         ...
 
     def topology(self, faces: Int[Tensor, "faces 3"]) -> Topology:

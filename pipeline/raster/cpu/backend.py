@@ -1,16 +1,18 @@
 """The embedded rasteriser: nvdiffrast's semantics on the CPU, deterministic for any thread count."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pipeline.errors import InputError
 from pipeline.raster.cpu.adjacency import neighbours_of
 from pipeline.raster.cpu.antialiasing import Blend, find_silhouettes
 from pipeline.raster.cpu.checks import as_array, check_size, checked_faces
 from pipeline.raster.cpu.functions import Interpolate, Resolve
 from pipeline.raster.cpu.jit import use_torch_threads
-from pipeline.raster.cpu.visibility import find_layer, project_points
-from pipeline.raster.rasterizer import Raster, Topology
+from pipeline.raster.cpu.texturing import cube_coordinates, sample_maps
+from pipeline.raster.cpu.visibility import find_layer, layer_derivatives, project_points
+from pipeline.raster.rasterizer import LINEAR, Raster, Sampling, Topology
 
 
 class CpuRasterizer:
@@ -20,7 +22,12 @@ class CpuRasterizer:
     deterministic = True
 
     def rasterize(
-        self, clip: Float[Tensor, "views vertices 4"], faces: Int[Tensor, "faces 3"], *, size_px: tuple[int, int]
+        self,
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        *,
+        size_px: tuple[int, int],
+        derivatives: bool = False,
     ) -> Raster:
         """Find the nearest triangle at each pixel centre; `size_px` is (width, height). No face is culled.
 
@@ -32,12 +39,35 @@ class CpuRasterizer:
             InputError: An index out of range, an impossible image size, a tensor of another type or device.
             ResourceError: More than 2^24 triangles.
         """
+        return self.peel(clip, faces, size_px=size_px, layers=1, derivatives=derivatives)[0]
+
+    def peel(
+        self,
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        *,
+        size_px: tuple[int, int],
+        layers: int,
+        derivatives: bool = False,
+    ) -> tuple[Raster, ...]:
+        """The nearest surface, the next one behind it and so on: up to `layers`, without empty ones at the end.
+
+        The first equals `rasterize`. Triangles at one depth follow each other by index. The first layer
+        comes back even when it is empty.
+        """
         check_size(size_px)
         indices = checked_faces(faces, clip.shape[1])
         positions = as_array(clip)
         use_torch_threads()
-        layer = find_layer(positions, indices, size_px)
-        return Raster(rast=Resolve.apply(clip, layer, indices))
+        rasters: list[Raster] = []
+        layer = None
+        while len(rasters) < layers:
+            layer = find_layer(positions, indices, size_px, layer)
+            if rasters and not bool((layer.ids >= 0).any()):
+                break
+            slopes = torch.from_numpy(layer_derivatives(layer, indices, positions.dtype)) if derivatives else None
+            rasters.append(Raster(rast=Resolve.apply(clip, layer, indices), derivatives=slopes))
+        return tuple(rasters)
 
     def interpolate(
         self, attributes: Float[Tensor, "vertices channels"], raster: Raster, faces: Int[Tensor, "faces 3"]
@@ -45,6 +75,68 @@ class CpuRasterizer:
         """Perspective-correct attributes per pixel, zero where empty. `faces` may index other arrays (uvs)."""
         indices = checked_faces(faces, len(attributes))
         return Interpolate.apply(attributes.to(raster.rast.dtype), raster.rast, indices)
+
+    def interpolate_derivatives(
+        self, attributes: Float[Tensor, "vertices channels"], raster: Raster, faces: Int[Tensor, "faces 3"]
+    ) -> Float[Tensor, "views height width channels 2"]:
+        """Change of the attributes per pixel to the right and downwards, zero where empty.
+
+        Differentiable in the attributes.
+
+        Raises:
+            InputError: When `raster` was made without derivatives.
+        """
+        if raster.derivatives is None:
+            raise InputError("the raster carries no derivatives", remedy="rasterize with derivatives=True")
+        corners = attributes.to(raster.rast.dtype)[faces.long()]
+        edges = corners[:, :2] - corners[:, 2:]
+        covered = raster.mask
+        slopes = raster.derivatives[covered].unflatten(-1, (2, 2))
+        change = torch.einsum("puc,pux->pcx", edges[raster.face_id[covered]], slopes)
+        out = change.new_zeros(*covered.shape, *change.shape[1:])
+        return out.masked_scatter(covered[..., None, None], change)
+
+    def texture(
+        self,
+        maps: Float[Tensor, "maps rows columns channels"],
+        uv: Float[Tensor, "views height width 2"],
+        *,
+        derivatives: Float[Tensor, "views height width 2 2"] | None = None,
+        mask: Bool[Tensor, "views height width"] | None = None,
+        sampling: Sampling = LINEAR,
+    ) -> Float[Tensor, "views height width channels"]:
+        """Read one texture, or one per view, at coordinates with (0, 0) at the corner of texel [0, 0].
+
+        Differentiable in the texels, the coordinates and, with mip levels, their derivatives.
+
+        Args:
+            maps: Row 0 is v = 0.
+            uv: Coordinates; texel centres lie at (i + 1/2) / size.
+            derivatives: Change of (u, v) per pixel to the right and downwards, for mip levels.
+            mask: Pixels to read; the others are zero.
+            sampling: Filter and border.
+
+        Raises:
+            InputError: Neither one map nor one per view; mip levels without derivatives or beyond an odd side.
+        """
+        return sample_maps(maps[:, None], uv, derivatives, mask, sampling)
+
+    def texture_cube(
+        self,
+        maps: Float[Tensor, "maps 6 side side channels"],
+        directions: Float[Tensor, "views height width 3"],
+        *,
+        derivatives: Float[Tensor, "views height width 3 2"] | None = None,
+        mask: Bool[Tensor, "views height width"] | None = None,
+        sampling: Sampling = LINEAR,
+    ) -> Float[Tensor, "views height width channels"]:
+        """Read one cube map, or one per view, in given directions; filters across the cube's edges.
+
+        Faces +x -x +y -y +z -z in OpenGL's layout. As `texture`, but `derivatives` are those of the direction,
+        and `sampling.wrap` means nothing.
+        """
+        coordinates, change = cube_coordinates(directions, derivatives)
+        return sample_maps(maps, coordinates, change, mask, sampling)
 
     def topology(self, faces: Int[Tensor, "faces 3"]) -> Topology:
         """Which face lies across each edge; `antialias` needs it, and a mesh whose faces stay may keep it."""

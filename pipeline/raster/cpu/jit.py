@@ -15,7 +15,16 @@ import torch
 from numba import prange
 from numba.core import event
 
-__all__ = ["helper", "kernel", "no_type_check", "on_first_compilation", "prange", "serial_kernel", "use_torch_threads"]
+__all__ = [
+    "helper",
+    "kernel",
+    "no_type_check",
+    "on_first_compilation",
+    "prange",
+    "serial_kernel",
+    "thread_count",
+    "use_torch_threads",
+]
 
 # No fastmath: the shared edge of two triangles must round alike for both, or pixels are lost or hit twice.
 kernel = functools.partial(numba.njit, cache=True, parallel=True, nogil=True, error_model="numpy")
@@ -32,6 +41,11 @@ def use_torch_threads() -> None:
     """Give the kernels as many threads as torch may use, as far as numba started that many."""
     started = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined] # set while numba is imported
     numba.set_num_threads(max(1, min(torch.get_num_threads(), started)))
+
+
+def thread_count() -> int:
+    """How many threads the kernels use now."""
+    return numba.get_num_threads()
 
 
 class _Once(event.Listener):

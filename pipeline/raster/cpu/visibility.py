@@ -92,3 +92,10 @@ def resolve_layer(layer: Layer, faces: NDArray[np.int32], dtype: np.dtype) -> ND
     rast = np.empty((*layer.ids.shape, 4), dtype)
     barycentrics.resolve(layer.points, faces, layer.ids, layer.depth, rast)
     return rast
+
+
+def layer_derivatives(layer: Layer, faces: NDArray[np.int32], dtype: np.dtype) -> NDArray:
+    """Screen derivatives (views, height, width, 4): du/dx, du/dy, dv/dx, dv/dy per pixel."""
+    out = np.empty((*layer.ids.shape, 4), dtype)
+    barycentrics.screen_derivatives(layer.points, faces, layer.ids, out)
+    return out

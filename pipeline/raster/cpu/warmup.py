@@ -6,6 +6,7 @@ import torch
 
 from pipeline.raster.cpu.backend import CpuRasterizer
 from pipeline.raster.cpu.jit import on_first_compilation
+from pipeline.raster.rasterizer import Sampling
 
 
 def compile_kernels(announce: Callable[[str], None]) -> None:
@@ -20,6 +21,9 @@ def exercise_kernels() -> None:
     clip = torch.tensor([[[-1.0, -1.0, 0.0, 1.0], [1.0, -1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]]], requires_grad=True)
     faces = torch.tensor([[0, 1, 2]])
     rasterizer = CpuRasterizer()
-    raster = rasterizer.rasterize(clip, faces, size_px=(4, 4))
-    color = rasterizer.interpolate(clip[0], raster, faces)
+    raster = rasterizer.rasterize(clip, faces, size_px=(4, 4), derivatives=True)
+    slopes = rasterizer.interpolate_derivatives(clip[0, :, :2], raster, faces)
+    uv = rasterizer.interpolate(clip[0, :, :2], raster, faces)
+    maps = torch.ones(1, 2, 2, 3, requires_grad=True)
+    color = rasterizer.texture(maps, uv, derivatives=slopes, sampling=Sampling(filtering="mip"))
     rasterizer.antialias(color, raster, clip, faces).sum().backward()
