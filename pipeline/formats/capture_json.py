@@ -36,6 +36,7 @@ def save(capture: Capture, folder: Path) -> None:
         "object_box": capture.object_box.tolist(),
         "world_from_input": capture.world_from_input.tolist(),
         "metres_per_unit": capture.metres_per_unit,
+        "mask_dissent": capture.mask_dissent,
         "points": capture.points.tolist(),
         "point_colors": capture.point_colors.tolist(),
     }
@@ -75,4 +76,5 @@ def load(folder: Path) -> Capture:
         object_box=matrix(saved["object_box"]),
         world_from_input=matrix(saved["world_from_input"]),
         metres_per_unit=saved["metres_per_unit"],
+        mask_dissent=saved["mask_dissent"],
     )

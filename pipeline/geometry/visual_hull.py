@@ -30,7 +30,7 @@ def hull_sdf(
         grid: Where to evaluate.
         cameras: One per mask, for the mask's own size.
         distances: `outline.mask_distance` of each mask.
-        dissent: Share of the views that may exclude a point of the hull.
+        dissent: Share of the views that frame a point which may exclude it without effect.
     """
     sizes = np.array([d.shape for d in distances], np.int64)
     padded = np.zeros((len(distances), *sizes.max(0)), np.float32)
@@ -38,9 +38,9 @@ def hull_sdf(
         padded[view, : distance.shape[0], : distance.shape[1]] = distance
     image_from_world = np.stack([(c.K @ c.cam_from_world[:3]).numpy() for c in cameras])
     focal = np.array([float((c.K[0, 0] + c.K[1, 1]) / 2) for c in cameras])
-    allowed = min(int(dissent * len(cameras)), _MAX_DISSENT - 1)
+    dissent = min(dissent, (_MAX_DISSENT - 1) / len(cameras))
     sdf = np.empty(grid.shape, np.float32)
-    _hull_kernel(sdf, grid.origin.double().numpy(), grid.spacing, padded, sizes, image_from_world, focal, allowed)
+    _hull_kernel(sdf, grid.origin.double().numpy(), grid.spacing, padded, sizes, image_from_world, focal, dissent)
     return torch.from_numpy(sdf)
 
 
@@ -49,9 +49,10 @@ _MAX_DISSENT = 16
 
 @numba.njit(cache=True, parallel=True, fastmath=False)
 @no_type_check
-def _hull_kernel(sdf, origin, spacing, distances, sizes, image_from_world, focal, allowed):  # noqa: ANN001, ANN202, PLR0913  # one loop nest
+def _hull_kernel(sdf, origin, spacing, distances, sizes, image_from_world, focal, dissent):  # noqa: ANN001, ANN202, PLR0913  # one loop nest
     nx, ny, nz = sdf.shape
     views = len(focal)
+    allowed = int(dissent * views + 1e-9)
     for i in numba.prange(nx):
         worst = np.empty(_MAX_DISSENT)
         for j in range(ny):
@@ -85,7 +86,7 @@ def _hull_kernel(sdf, origin, spacing, distances, sizes, image_from_world, focal
                 if seen < max(2.0, MIN_SEEN * views):
                     sdf[i, j, k] = spacing
                 else:
-                    sdf[i, j, k] = worst[min(allowed, seen - 1)]
+                    sdf[i, j, k] = worst[int(dissent * seen + 1e-9)]
 
 
 def hull_box(

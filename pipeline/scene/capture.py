@@ -72,6 +72,7 @@ class Capture:
         object_box: Minimum and maximum corner of the box that holds the object.
         world_from_input: Similarity from the frame in which the poses were given or solved.
         metres_per_unit: Scale of the world, or none when nothing told it.
+        mask_dissent: Share of the views whose masks may be overruled about a point; 0 when all masks agree.
     """
 
     views: tuple[View, ...]
@@ -80,3 +81,4 @@ class Capture:
     object_box: Float[Tensor, "2 3"]
     world_from_input: Float[Tensor, "4 4"]
     metres_per_unit: float | None
+    mask_dissent: float = 0.0

@@ -34,7 +34,8 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
         distances.append(mask_distance(mask))
     grid = grid_in_box(capture.object_box, resolution=config.grid_resolution)
     context.progress(0.5, f"carving {grid.shape[0]} x {grid.shape[1]} x {grid.shape[2]} points")
-    sdf = _closed(hull_sdf(grid, cameras, distances, dissent=config.dissent), grid.spacing)
+    dissent = capture.mask_dissent if config.dissent is None else config.dissent
+    sdf = _closed(hull_sdf(grid, cameras, distances, dissent=dissent), grid.spacing)
     if not bool((sdf < 0).any()):
         raise CaptureError(
             f"no point lies inside all {len(cameras)} masks", remedy="raise geometry.dissent, or check the masks"

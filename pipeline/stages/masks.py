@@ -13,11 +13,12 @@ from pipeline.formats.resample import resize
 from pipeline.geometry.outline import mask_distance
 from pipeline.geometry.visual_hull import hull_box
 from pipeline.scene import Camera, Capture, View
+from pipeline.stages.masks_agreement import measure_dissent
 from pipeline.stages.masks_auto import make_masks
 from pipeline.workspace import Stage, StageContext
 
 BOX_PX = 400  # long side of the masks that find the box
-DISAGREEMENT = 0.1  # share of the views that may contradict the others while the box is found
+WARN_IOU = 0.8
 
 
 def complete_masks(capture: Capture, config: MasksConfig, context: StageContext) -> Capture:
@@ -32,9 +33,14 @@ def complete_masks(capture: Capture, config: MasksConfig, context: StageContext)
         if len(missing) < len(views):
             context.warn(f"{len(missing)} photos came without a mask; made: {', '.join(v.name for v in missing[:5])}")
         views = make_masks(capture, config, context)
-    box = _object_box(views, capture.object_box)
-    context.metrics.update(given=len(views) - len(missing), made=len(missing))
-    return dataclasses.replace(capture, views=views, object_box=box)
+    small = [small_mask(v, BOX_PX) for v in views]
+    cameras, distances = [camera for camera, _ in small], [mask_distance(mask) for _, mask in small]
+    dissent, iou = measure_dissent(cameras, distances, capture.object_box, context.runtime.rasterizer)
+    box = _object_box(cameras, distances, capture.object_box, dissent)
+    if iou < WARN_IOU:
+        context.warn(f"the masks contradict each other: the hull matches them to {iou:.2f} (IoU), {WARN_IOU} is usual")
+    context.metrics.update(given=len(views) - len(missing), made=len(missing), dissent=dissent, hull_iou=iou)
+    return dataclasses.replace(capture, views=views, object_box=box, mask_dissent=dissent)
 
 
 def small_mask(view: View, long_side_px: int) -> tuple[Camera, Float[np.ndarray, "height width"]]:
@@ -46,17 +52,15 @@ def small_mask(view: View, long_side_px: int) -> tuple[Camera, Float[np.ndarray,
     return camera, resize(mask, camera.width, camera.height)
 
 
-def _object_box(views: tuple[View, ...], start: Float[torch.Tensor, "2 3"]) -> Float[torch.Tensor, "2 3"]:
-    small = [small_mask(v, BOX_PX) for v in views]
-    cameras = [camera for camera, _ in small]
-    distances = [mask_distance(mask) for _, mask in small]
-    for dissent in (0.0, DISAGREEMENT):
-        box = hull_box(cameras, distances, start, dissent=dissent)
-        if box is not None:
-            return box
-    raise CaptureError(
-        f"the {len(views)} masks have no point in common", remedy="check masks and poses: they must show one object"
-    )
+def _object_box(
+    cameras: list[Camera], distances: list[Float[np.ndarray, "_ _"]], start: Float[torch.Tensor, "2 3"], dissent: float
+) -> Float[torch.Tensor, "2 3"]:
+    box = hull_box(cameras, distances, start, dissent=dissent)
+    if box is None:
+        raise CaptureError(
+            f"the {len(cameras)} masks have no point in common", remedy="check masks and poses: they must show one object"
+        )
+    return box
 
 
 def _summary(capture: Capture) -> str:
@@ -66,7 +70,7 @@ def _summary(capture: Capture) -> str:
 
 STAGE = Stage(
     name="masks",
-    version=1,
+    version=2,
     compute=complete_masks,
     save=capture_json.save,
     load=capture_json.load,

@@ -1,0 +1,76 @@
+"""How far the masks of a capture agree, and so how strictly the hull may carve.
+
+One photo whose mask or pose is a little off carves a slice out of the hull that no other photo can give back.
+Letting a few views be overruled keeps such slices, but fattens a hull whose masks are exact. Which is right
+is measured: the hull's own silhouettes must look like the masks.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
+from pipeline.geometry.tet_grid import grid_in_box
+from pipeline.geometry.visual_hull import hull_box, hull_sdf
+from pipeline.raster.gbuffer import clip_positions, depth_range
+from pipeline.raster.rasterizer import Rasterizer
+from pipeline.scene import Camera
+
+CANDIDATES = (0.0, 0.03, 0.06, 0.1)
+RESOLUTION = 65
+SILHOUETTE_PX = 200
+TOLERANCE = 0.002  # a stricter hull wins unless a laxer one's silhouettes are better by this IoU
+
+
+def measure_dissent(
+    cameras: list[Camera],
+    distances: list[Float[np.ndarray, "_ _"]],
+    start: Float[Tensor, "2 3"],
+    rasterizer: Rasterizer,
+) -> tuple[float, float]:
+    """The share of views that may be overruled, and the mean IoU of silhouettes and masks with it.
+
+    Args:
+        cameras: One per mask, for the mask's own size.
+        distances: Signed distances to the outlines, pixels.
+        start: Where to look for the object.
+        rasterizer: Draws the silhouettes.
+    """
+    scores: dict[int, tuple[float, float]] = {}
+    for share in CANDIDATES:
+        views = int(share * len(cameras))  # small captures: several shares mean the same number of views
+        if views not in scores:
+            scores[views] = (_silhouette_iou(cameras, distances, start, rasterizer, dissent=share), share)
+    best = max(iou for iou, _ in scores.values())
+    iou, share = next(s for _, s in sorted(scores.items()) if s[0] >= best - TOLERANCE)
+    return share, iou
+
+
+def _silhouette_iou(
+    cameras: list[Camera],
+    distances: list[Float[np.ndarray, "_ _"]],
+    start: Float[Tensor, "2 3"],
+    rasterizer: Rasterizer,
+    *,
+    dissent: float,
+) -> float:
+    box = hull_box(cameras, distances, start, dissent=dissent)
+    if box is None:
+        return 0.0
+    grid = grid_in_box(box, resolution=RESOLUTION)
+    sdf = hull_sdf(grid, cameras, distances, dissent=dissent)
+    if not bool((sdf < 0).any()):
+        return 0.0
+    vertices, faces = marching_tetrahedra(sdf, grid)
+    ious = []
+    for camera, distance in zip(cameras, distances, strict=True):
+        small = camera.scaled(min(1.0, SILHOUETTE_PX / max(camera.width, camera.height)))
+        near, far = depth_range(vertices, small)
+        clip = clip_positions(vertices.float(), small, near=near, far=far)
+        drawn = rasterizer.rasterize(clip, faces, size_px=(small.width, small.height)).mask[0]
+        rows = ((torch.arange(small.height) + 0.5) * camera.height / small.height).long()
+        columns = ((torch.arange(small.width) + 0.5) * camera.width / small.width).long()
+        given = torch.from_numpy(distance)[rows][:, columns] < 0
+        ious.append(float((drawn & given).sum()) / max(float((drawn | given).sum()), 1.0))
+    return sum(ious) / len(ious)
