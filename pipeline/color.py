@@ -19,6 +19,11 @@ def linear_from_srgb(srgb: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     return torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
 
 
+def perceptual_from_linear(linear: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """A gamma of 1/2.2 for losses: no upper clamp, and a finite slope at zero."""
+    return (linear.clamp_min(0) + 1e-3) ** (1 / 2.2)
+
+
 def luminance(linear_rgb: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
     """Relative luminance of linear Rec. 709 RGB."""
     return linear_rgb @ linear_rgb.new_tensor(LUMINANCE_REC709)

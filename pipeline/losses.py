@@ -4,22 +4,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pipeline.color import perceptual_from_linear
+
 SATURATED = 0.96  # linear; about 251 of 255 in sRGB
 
 
-def display(linear: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """A gamma of 1/2.2 without an upper clamp: differences count about as the eye counts them."""
-    return (linear.clamp_min(0) + 1e-3) ** (1 / 2.2)
-
-
 def photometric_loss(predicted: Float[Tensor, "pixels 3"], target: Float[Tensor, "pixels 3"]) -> Float[Tensor, ""]:
-    """Mean absolute difference after `display`; a saturated target only asks for at least its brightness.
+    """Mean absolute difference after a gamma of 1/2.2; a saturated target only asks for at least its brightness.
 
     Args:
         predicted: Linear radiance.
         target: Linear photo values in [0, 1].
     """
-    difference = display(predicted) - display(target)
+    difference = perceptual_from_linear(predicted) - perceptual_from_linear(target)
     difference = torch.where((target >= SATURATED) & (difference > 0), 0.0, difference)
     return difference.abs().mean()
 

@@ -7,6 +7,7 @@ from importlib import metadata
 
 import torch
 
+from pipeline import __version__
 from pipeline.config import RuntimeConfig
 from pipeline.errors import ResourceError
 from pipeline.raster.rasterizer import Rasterizer
@@ -55,8 +56,8 @@ def make_runtime(config: RuntimeConfig) -> Runtime:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that shape a result."""
-    names = ("recon-pbr", "torch", "numpy", "numba", "pycolmap", "opencv-python-headless", "xatlas", "uvunwrap")
-    found = {"python": platform.python_version()}
+    names = ("torch", "numpy", "numba", "pycolmap", "opencv-python-headless", "xatlas", "uvunwrap")
+    found = {"recon": __version__, "python": platform.python_version()}
     for name in names:
         try:
             found[name] = metadata.version(name)

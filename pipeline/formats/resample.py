@@ -13,7 +13,8 @@ def resample(image: UInt8[np.ndarray, "..."], pixels: Float[np.ndarray, "height 
         pixels: Where each pixel of the result lies in `image`.
     """
     centred = (pixels - 0.5).astype(np.float32)  # OpenCV's first centre is at 0
-    result = cv2.remap(image, centred, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    x, y = np.ascontiguousarray(centred[..., 0]), np.ascontiguousarray(centred[..., 1])
+    result = cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(result, np.uint8)
 
 

@@ -56,6 +56,16 @@ class Camera:
         """The same camera for an image scaled by `factor`, rounded to whole pixels."""
         return self.resized(max(1, round(self.width * factor)), max(1, round(self.height * factor)))
 
+    def moved(self, new_from_old: Float[Tensor, "4 4"]) -> "Camera":
+        """The same camera in a world that a similarity takes the old one to; its pose stays rigid."""
+        scale = torch.linalg.det(new_from_old[:3, :3]) ** (1 / 3)
+        rotation = self.cam_from_world[..., :3, :3] @ (new_from_old[:3, :3] / scale).mT
+        center = self.camera_center @ new_from_old[:3, :3].mT + new_from_old[:3, 3]
+        pose = self.cam_from_world.clone()
+        pose[..., :3, :3] = rotation
+        pose[..., :3, 3] = -(rotation @ center[..., None])[..., 0]
+        return Camera(K=self.K, cam_from_world=pose, width=self.width, height=self.height)
+
     def project(
         self, points: Float[Tensor, "points 3"]
     ) -> tuple[Float[Tensor, "*batch points 2"], Float[Tensor, "*batch points"]]:

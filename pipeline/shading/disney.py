@@ -37,28 +37,33 @@ def reflected_lobe(cosine: Float[Tensor, "..."], roughness: float) -> Float[Tens
 def directional_albedo_table(device: torch.device) -> Float[Tensor, "entries 2"]:
     """Scale and bias of f0 in the specular albedo, over 32 x 32 (n.v, roughness), roughness fastest.
 
-    specular albedo = f0 * scale + bias, by importance sampling of GGX with 1024 stratified samples (Karis 2013).
+    specular albedo = f0 * scale + bias (Karis 2013), by 1024 stratified half vectors an entry, drawn as the view
+    sees them (Heitz 2018; spherical caps of Dupuy and Benyoub 2023): each then weighs shadowing / masking <= 1.
     """
-    grid = (torch.arange(_TABLE_SIZE, dtype=torch.float64)) / (_TABLE_SIZE - 1)
-    cos_v, roughness = grid.clamp_min(1e-3)[:, None, None], grid.clamp_min(MIN_ROUGHNESS)[None, :, None]
+    grid = torch.arange(_TABLE_SIZE, dtype=torch.float64) / (_TABLE_SIZE - 1)
+    cos_v, alpha = grid.clamp_min(1e-3)[:, None, None], grid.clamp_min(MIN_ROUGHNESS)[None, :, None] ** 2
+    sin_v = torch.sqrt(1 - cos_v * cos_v)
     side = 32
     index = torch.arange(side * side, dtype=torch.float64)
-    u1, phi = (index // side + 0.5) / side, 2 * math.pi * ((index % side + 0.5) / side)
-    a2 = roughness**4
-    cos_h = torch.sqrt((1 - u1) / (1 + (a2 - 1) * u1))
-    sin_h = torch.sqrt((1 - cos_h * cos_h).clamp_min(0))
-    sin_v = torch.sqrt((1 - cos_v * cos_v).clamp_min(0))
-    v_h = sin_v * sin_h * torch.cos(phi) + cos_v * cos_h
-    cos_l = (2 * v_h * cos_h - cos_v).clamp_min(0)
-    smith = (
-        2
-        * cos_l
-        / (cos_l * torch.sqrt(a2 + (1 - a2) * cos_v**2) + cos_v * torch.sqrt(a2 + (1 - a2) * cos_l**2) + 1e-12)
-    )
-    weight = torch.where(cos_l > 0, smith * v_h.clamp_min(0) / cos_h, torch.zeros(()).double())
+    u, phi = (index // side + 0.5) / side, math.pi * (index % side + 0.5) / side  # the other half is the mirror image
+    stretched = torch.sqrt((alpha * sin_v) ** 2 + cos_v**2)  # the view where the surface is a hemisphere
+    view_x, view_z = alpha * sin_v / stretched, cos_v / stretched
+    z = (1 - u) * (1 + view_z) - view_z
+    across = torch.sqrt((1 - z * z).clamp_min(0))
+    h = torch.stack([alpha * (across * torch.cos(phi) + view_x), alpha * across * torch.sin(phi), z + view_z])
+    h = h / torch.linalg.norm(h, dim=0)
+    v_h = sin_v * h[0] + cos_v * h[2]
+    cos_l = 2 * v_h * h[2] - cos_v
+    masking_v, masking_l = _smith(cos_v, alpha), _smith(cos_l.clamp_min(1e-9), alpha)
+    weight = torch.where(cos_l > 0, (1 + masking_v) / (1 + masking_v + masking_l), 0.0)
     fresnel = (1 - v_h.clamp(0, 1)) ** 5
     table = torch.stack([(weight * (1 - fresnel)).mean(-1), (weight * fresnel).mean(-1)], -1)
     return table.reshape(-1, 2).float().to(device)
+
+
+def _smith(cosine: Float[Tensor, "..."], alpha: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Lambda of GGX (Heitz 2014, equation 72): what facets hide of a direction, over what they leave."""
+    return (torch.sqrt(1 + alpha * alpha * (1 / (cosine * cosine) - 1)) - 1) / 2
 
 
 def directional_albedo(

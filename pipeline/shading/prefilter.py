@@ -20,9 +20,17 @@ from pipeline.shading.octahedral import bilinear_corners, texel_directions, texe
 
 DIFFUSE_SIZE = 16
 DIFFUSE_DIVISOR = 4
-SH_LEVELS = ((0.05, 32), (0.2, 32), (0.35, 32), (0.5, 32), (0.65, 16), (0.82, 16), (1.0, 16))
+SH_LEVELS: tuple[tuple[float, int], ...] = (
+    (0.05, 32),
+    (0.2, 32),
+    (0.35, 32),
+    (0.5, 32),
+    (0.65, 16),
+    (0.82, 16),
+    (1.0, 16),
+)
 # A sharp level needs the map's full size; a rough one is smooth (size relative to the map's).
-MAP_LEVELS = ((0.09, 1), (0.16, 2), (0.26, 2), (0.4, 4), (0.58, 4), (0.78, 8), (1.0, 8))
+MAP_LEVELS: tuple[tuple[float, int], ...] = ((0.09, 1), (0.16, 2), (0.26, 2), (0.4, 4), (0.58, 4), (0.78, 8), (1.0, 8))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -173,9 +173,9 @@ class AppearanceFit:
             for j, parameter in enumerate(optimizer.param_groups[0]["params"]):
                 prefix = f"optimizer.{k}.{j}."
                 state = {n.removeprefix(prefix): v.clone() for n, v in saved.items() if n.startswith(prefix)}
-                if "step" in state and isinstance(optimizer, torch.optim.SparseAdam):
-                    state["step"] = int(state["step"])
                 optimizer.state[parameter] = state
+                if "step" in state and isinstance(optimizer, torch.optim.SparseAdam):
+                    optimizer.state[parameter]["step"] = int(state["step"])
 
 
 def _logit(value: float) -> float:

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pipeline.color import linear_from_srgb
 from pipeline.formats import images
 from pipeline.formats.resample import resize
+from pipeline.formats.views import read_view_image
 from pipeline.raster.gbuffer import render_gbuffer
 from pipeline.raster.rasterizer import Rasterizer
 from pipeline.scene import Capture, Mesh, View
@@ -81,14 +80,8 @@ def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasteriz
     if view.mask_path is not None:
         mask = resize(images.read_mask(view.mask_path).numpy(), camera.width, camera.height)
         usable &= _inner(torch.from_numpy(mask).to(usable.device) > 0.99)
-    linear = view_image(view, camera.width, camera.height).to(position.device)
+    linear = read_view_image(view, camera.width, camera.height).to(position.device)
     return buffer.uv[0][usable], normal[usable], wo[usable], linear[usable]
-
-
-def view_image(view: View, width: int, height: int) -> Float[Tensor, "height width 3"]:
-    """A view's photo as linear RGB at the given size, averaged in linear light."""
-    photo = torch.from_numpy(images.read_image(view.image_path).astype(np.float32) / 255)
-    return torch.from_numpy(resize(linear_from_srgb(photo).numpy(), width, height))
 
 
 def _inner(mask: Bool[Tensor, "height width"]) -> Bool[Tensor, "height width"]:

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,14 +14,13 @@ from pipeline.config import ExportConfig
 from pipeline.errors import InputError
 from pipeline.formats import gltf, images, transforms_json
 from pipeline.formats.radiance import write_hdr
+from pipeline.formats.views import read_view_image
 from pipeline.frames import direction_from_equirect_uv
 from pipeline.geometry.mesh_ops import vertex_normals
 from pipeline.scene import Asset, Capture, Environment, View
 from pipeline.shading.prefilter import radiance
 from pipeline.shading.render import Picture, render
-from pipeline.stages.appearance_pixels import view_image
 from pipeline.stages.export_preview import preview_row, srgb_bytes
-from pipeline.stages.poses_world import move_camera
 from pipeline.workspace import Stage, StageContext, write_json
 
 FILES = ("asset.glb", "cameras.json", "light.hdr", "preview.png")
@@ -44,11 +44,12 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     placed_from_world = placement(asset, capture.metres_per_unit)
     mesh = dataclasses.replace(asset.mesh, vertices=_transform(asset.mesh.vertices, placed_from_world))
     placed = dataclasses.replace(asset, mesh=mesh)
-    views = tuple(dataclasses.replace(v, camera=move_camera(v.camera, placed_from_world)) for v in capture.views)
+    views = tuple(dataclasses.replace(v, camera=v.camera.moved(placed_from_world)) for v in capture.views)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     folder = context.folder
     context.progress(0.0, "asset.glb")
-    gltf.write_glb(placed, normals, folder / "asset.glb", image_format=config.image_format)
+    image_format: Literal["png", "jpeg"] = "jpeg" if config.image_format == "jpeg" else "png"
+    gltf.write_glb(placed, normals, folder / "asset.glb", image_format=image_format)
     transforms_json.write_cameras(folder / "cameras.json", {v.name: v.camera for v in views})
     write_hdr(folder / "light.hdr", equirect(asset.environment, config.light_height_px))
     (folder / "render").mkdir(exist_ok=True)
@@ -58,7 +59,7 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
         context.progress(0.2 + 0.8 * index / len(shown), f"preview of {view.name}")
         picture = render(placed, normals, view.camera, context.runtime.rasterizer)
         _write_render(picture, folder / "render" / f"{Path(view.name).stem}.png")
-        rows.append(preview_row(view_image(view, view.camera.width, view.camera.height), picture))
+        rows.append(preview_row(read_view_image(view, view.camera.width, view.camera.height), picture))
     images.write_png(folder / "preview.png", srgb_bytes(torch.cat(rows)))
     write_json(
         folder / "placement.json",

@@ -7,6 +7,7 @@ import torch
 from pipeline.config import GeometryConfig
 from pipeline.errors import CaptureError
 from pipeline.formats.tensors import load_asset, save_asset
+from pipeline.formats.views import read_view_mask
 from pipeline.geometry import mesh_ops
 from pipeline.geometry.decimate import decimate
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
@@ -14,7 +15,6 @@ from pipeline.geometry.outline import mask_distance
 from pipeline.geometry.tet_grid import grid_in_box
 from pipeline.geometry.visual_hull import hull_sdf
 from pipeline.scene import Asset, Capture, Mesh
-from pipeline.stages.masks import small_mask
 from pipeline.workspace import Stage, StageContext
 
 MASK_PX_PER_CELL = 6  # masks finer than this against a grid cell add nothing to the hull
@@ -29,7 +29,7 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
     cameras, distances = [], []
     for index, view in enumerate(capture.views):
         context.progress(0.5 * index / len(capture.views), "distances to the outlines")
-        camera, mask = small_mask(view, MASK_PX_PER_CELL * config.grid_resolution)
+        camera, mask = read_view_mask(view, long_side_px=MASK_PX_PER_CELL * config.grid_resolution)
         cameras.append(camera)
         distances.append(mask_distance(mask))
     grid = grid_in_box(capture.object_box, resolution=config.grid_resolution)

@@ -8,11 +8,11 @@ from jaxtyping import Float
 
 from pipeline.config import MasksConfig
 from pipeline.errors import CaptureError
-from pipeline.formats import capture_json, images
-from pipeline.formats.resample import resize
+from pipeline.formats import capture_json
+from pipeline.formats.views import read_view_mask
 from pipeline.geometry.outline import mask_distance
 from pipeline.geometry.visual_hull import hull_box
-from pipeline.scene import Camera, Capture, View
+from pipeline.scene import Camera, Capture
 from pipeline.stages.masks_agreement import measure_dissent
 from pipeline.stages.masks_auto import make_masks
 from pipeline.workspace import Stage, StageContext
@@ -33,7 +33,7 @@ def complete_masks(capture: Capture, config: MasksConfig, context: StageContext)
         if len(missing) < len(views):
             context.warn(f"{len(missing)} photos came without a mask; made: {', '.join(v.name for v in missing[:5])}")
         views = make_masks(capture, config, context)
-    small = [small_mask(v, BOX_PX) for v in views]
+    small = [read_view_mask(v, long_side_px=BOX_PX) for v in views]
     cameras, distances = [camera for camera, _ in small], [mask_distance(mask) for _, mask in small]
     dissent, iou = measure_dissent(cameras, distances, capture.object_box, context.runtime.rasterizer)
     box = _object_box(cameras, distances, capture.object_box, dissent)
@@ -43,22 +43,14 @@ def complete_masks(capture: Capture, config: MasksConfig, context: StageContext)
     return dataclasses.replace(capture, views=views, object_box=box, mask_dissent=dissent)
 
 
-def small_mask(view: View, long_side_px: int) -> tuple[Camera, Float[np.ndarray, "height width"]]:
-    """A view's mask no larger than `long_side_px`, with the camera that fits it."""
-    if view.mask_path is None:
-        raise CaptureError("has no mask", path=view.name)
-    mask = images.read_mask(view.mask_path).numpy()
-    camera = view.camera.scaled(min(1.0, long_side_px / max(mask.shape)))
-    return camera, resize(mask, camera.width, camera.height)
-
-
 def _object_box(
     cameras: list[Camera], distances: list[Float[np.ndarray, "_ _"]], start: Float[torch.Tensor, "2 3"], dissent: float
 ) -> Float[torch.Tensor, "2 3"]:
     box = hull_box(cameras, distances, start, dissent=dissent)
     if box is None:
         raise CaptureError(
-            f"the {len(cameras)} masks have no point in common", remedy="check masks and poses: they must show one object"
+            f"the {len(cameras)} masks have no point in common",
+            remedy="check masks and poses: they must show one object",
         )
     return box
 

@@ -11,7 +11,7 @@ from pipeline.child import run_child
 from pipeline.config import PosesConfig
 from pipeline.errors import CaptureError, InputError
 from pipeline.formats import capture_json, transforms_json
-from pipeline.scene import Camera, Capture, Photo, Photos, View
+from pipeline.scene import Camera, Capture, Photos, View
 from pipeline.stages.poses_world import settle
 from pipeline.workspace import Stage, StageContext
 
@@ -61,10 +61,7 @@ def _view(name: str, image_path: Path, mask_path: Path | None, camera: Camera) -
 def _given_views(photos: Photos, path: Path, context: StageContext) -> list[View]:
     """Views of a transforms file, matched to the photos by name; `file_path` may lack its extension."""
     frames = transforms_json.read_transforms(path)
-    named: dict[str, Photo] = {}
-    for photo in photos.photos:
-        named.setdefault(Path(photo.name).stem, photo)
-        named[photo.name] = photo
+    named = {Path(p.name).stem: p for p in photos.photos} | {p.name: p for p in photos.photos}
     views = []
     for frame in frames:
         photo = named.get(Path(frame.file_path).name) or named.get(frame.name)

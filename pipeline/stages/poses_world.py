@@ -41,7 +41,7 @@ def settle(
     world_from_input[:3, :3] = rotation / radius
     world_from_input[:3, 3] = -(rotation / radius) @ center
     return Capture(
-        views=tuple(dataclasses.replace(v, camera=move_camera(v.camera, world_from_input)) for v in views),
+        views=tuple(dataclasses.replace(v, camera=v.camera.moved(world_from_input)) for v in views),
         points=points.double() @ world_from_input[:3, :3].mT + world_from_input[:3, 3],
         point_colors=colors,
         object_box=torch.tensor([[-1.0] * 3, [1.0] * 3], dtype=torch.float64),
@@ -50,21 +50,11 @@ def settle(
     )
 
 
-def move_camera(camera: Camera, new_from_old: Float[Tensor, "4 4"]) -> Camera:
-    """The same camera in a world that a similarity takes the old one to; its pose stays rigid."""
-    scale = float(torch.linalg.det(new_from_old[:3, :3])) ** (1 / 3)
-    rotation = camera.cam_from_world[:3, :3] @ (new_from_old[:3, :3] / scale).mT
-    center = new_from_old[:3, :3] @ camera.camera_center + new_from_old[:3, 3]
-    pose = torch.eye(4, dtype=torch.float64)
-    pose[:3, :3] = rotation
-    pose[:3, 3] = -rotation @ center
-    return dataclasses.replace(camera, cam_from_world=pose)
-
-
 def estimate_up(cameras: list[Camera]) -> Float[Tensor, "3"]:
-    """The direction that is most nearly vertical in all photos: cameras roll little, so it is at right
-    angles to their x axes; the sign is that of most cameras' upward axes.
-    """  # noqa: D205
+    """The direction that is most nearly vertical in all photos.
+
+    Cameras roll little, so it is at right angles to their x axes; its sign is that of most cameras' upward axes.
+    """
     right = torch.stack([c.cam_from_world[0, :3] for c in cameras])
     upward = -torch.stack([c.cam_from_world[1, :3] for c in cameras]).mean(0)
     values, vectors = torch.linalg.eigh(right.mT @ right)

@@ -156,7 +156,7 @@ def _undistortion(camera: pycolmap.Camera) -> tuple[pycolmap.Camera, np.ndarray]
     """The pinhole camera without blank borders, and for each of its pixels the place in the photo."""
     pinhole = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
     x, y = np.meshgrid(np.arange(pinhole.width) + 0.5, np.arange(pinhole.height) + 0.5)
-    rays = pinhole.cam_from_img(np.stack([x.ravel(), y.ravel()], 1).astype(np.float64))
+    rays = np.asarray(pinhole.cam_from_img(np.stack([x.ravel(), y.ravel()], 1).astype(np.float64)))
     pixels = camera.img_from_cam(np.concatenate([rays, np.ones((len(rays), 1))], 1))
     return pinhole, pixels.reshape(pinhole.height, pinhole.width, 2)
 

@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
-
 from pipeline.child import run_child
 from pipeline.config import UnwrapConfig
 from pipeline.errors import NativeCrashError, ReconError, ResourceError
@@ -35,7 +32,7 @@ def unwrap(mesh: Mesh, config: UnwrapConfig, context: StageContext) -> Asset:
 
 def _unwrap_with(method: str, mesh: Mesh, config: UnwrapConfig, context: StageContext) -> tuple[Mesh, dict[str, float]]:
     source, target = context.folder / "mesh.safetensors", context.folder / f"{method}.safetensors"
-    save_file({"vertices": mesh.vertices.contiguous(), "faces": mesh.faces.contiguous()}, source)
+    save_asset(Asset(mesh=mesh), source)
     arguments = {
         "method": method,
         "mesh": str(source),
@@ -50,13 +47,7 @@ def _unwrap_with(method: str, mesh: Mesh, config: UnwrapConfig, context: StageCo
         log=context.folder / "unwrap.log",
         progress=context.progress,
     )
-    made = load_file(target)
-    unwrapped = Mesh(
-        vertices=mesh.vertices,
-        faces=mesh.faces,
-        uvs=made["uvs"],
-        uv_faces=made["uv_faces"].to(torch.int64),
-    )
+    unwrapped = load_asset(target).mesh
     source.unlink()
     target.unlink()
     return unwrapped, figures

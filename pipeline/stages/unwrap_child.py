@@ -1,12 +1,17 @@
 """The unwrapping libraries; runs in a child process, as xatlas can take very long and cannot be stopped."""
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+import torch
+from jaxtyping import Float, Int
 
 from pipeline.errors import NativeCrashError
+from pipeline.formats.tensors import load_asset, save_asset
+from pipeline.scene import Asset
 
 Progress = Callable[[float, str], None]
 
@@ -17,23 +22,23 @@ def unwrap(arguments: dict[str, Any], progress: Progress) -> dict[str, Any]:
     Raises:
         NativeCrashError: When the library returns a result that does not fit the mesh.
     """
-    mesh = load_file(arguments["mesh"])
+    mesh = load_asset(Path(arguments["mesh"])).mesh
     progress(0.0, arguments["method"])
     run = {"xatlas": _xatlas, "uvunwrap": _uvunwrap}[arguments["method"]]
-    uvs, uv_faces = run(mesh["vertices"], mesh["faces"], arguments, progress)
-    if uv_faces.shape != mesh["faces"].shape or not np.isfinite(uvs).all():
-        raise NativeCrashError(f"{arguments['method']} returned {uv_faces.shape} faces for {mesh['faces'].shape}")
-    save_file(
-        {"uvs": np.ascontiguousarray(uvs, np.float32), "uv_faces": uv_faces.astype(np.int64)}, arguments["result"]
-    )
+    uvs, uv_faces = run(mesh.vertices.numpy(), mesh.faces.numpy(), arguments)
+    if uv_faces.shape != mesh.faces.shape or not np.isfinite(uvs).all():
+        raise NativeCrashError(f"{arguments['method']} returned {len(uv_faces)} faces for {len(mesh.faces)}")
+    uv_faces = uv_faces.astype(np.int64)
+    unwrapped = dataclasses.replace(mesh, uvs=torch.from_numpy(uvs), uv_faces=torch.from_numpy(uv_faces))
+    save_asset(Asset(mesh=unwrapped), Path(arguments["result"]))
     a, b, c = (uvs[uv_faces[:, k]] for k in range(3))
     cross = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
     return {"uvs": len(uvs), "area_used": float(np.abs(cross).sum() / 2), "mirrored_faces": int((cross < 0).sum())}
 
 
 def _xatlas(
-    vertices: np.ndarray, faces: np.ndarray, arguments: dict[str, Any], progress: Progress
-) -> tuple[np.ndarray, np.ndarray]:
+    vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], arguments: dict[str, Any]
+) -> tuple[Float[np.ndarray, "uvs 2"], Int[np.ndarray, "faces 3"]]:
     import xatlas
 
     atlas = xatlas.Atlas()
@@ -44,12 +49,12 @@ def _xatlas(
     pack.create_image = False
     atlas.generate(pack_options=pack)
     _, uv_faces, uvs = atlas[0]
-    return uvs, uv_faces
+    return uvs.astype(np.float32), uv_faces.astype(np.int64)
 
 
 def _uvunwrap(
-    vertices: np.ndarray, faces: np.ndarray, arguments: dict[str, Any], progress: Progress
-) -> tuple[np.ndarray, np.ndarray]:
+    vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], arguments: dict[str, Any]
+) -> tuple[Float[np.ndarray, "uvs 2"], Int[np.ndarray, "faces 3"]]:
     import uvunwrap
 
     mesh = uvunwrap.Mesh(vertices.astype(np.float32).ravel(), faces.astype(np.uint32).ravel())
