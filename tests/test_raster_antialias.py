@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+from pipeline.errors import InputError
 from pipeline.raster.cpu import CpuRasterizer
 from pipeline.raster.cpu.adjacency import BORDER, NON_MANIFOLD
+from pipeline.raster.cpu.checks import check_shape
 
 RASTERIZER = CpuRasterizer()
 
@@ -205,3 +207,18 @@ def test_topology():
     neighbours = RASTERIZER.topology(faces).neighbours
     assert (neighbours >= 0).all()
     assert RASTERIZER.topology(faces[:0]).neighbours.shape == (0, 3)
+
+
+def test_refusals():
+    clip = px_clip([[2, 1], [9, 2], [7, 6], [1, 5]], (12, 8))
+    raster = RASTERIZER.rasterize(clip, QUAD, size_px=(12, 8))
+    color = torch.zeros(1, 8, 12, 1, dtype=torch.float64)
+    with pytest.raises(InputError, match=r"shows triangle 1, there are 1 faces"):
+        RASTERIZER.antialias(color, raster, clip, QUAD[:1])
+    with pytest.raises(InputError, match=r"shows triangle 1, there are 1 faces"):
+        RASTERIZER.interpolate(clip[0], raster, QUAD[:1])
+    with pytest.raises(InputError, match="the topology has the shape"):
+        RASTERIZER.antialias(color, raster, clip, QUAD, topology=RASTERIZER.topology(QUAD[:1]))
+    # The type checker of the test run stands before the other shapes' door.
+    with pytest.raises(InputError, match=r"the colour has the shape \(1, 4\), expected \(1, 8\)"):
+        check_shape("the colour", color[:, :4].shape[:2], raster.rast.shape[:2])

@@ -235,6 +235,8 @@ def test_refusals(monkeypatch):
     clip = clip_from_px([[0, 0], [16, 0], [0, 16]], (16, 16)).float()
     with pytest.raises(InputError, match="index vertices 0 to 3, there are 3"):
         RASTERIZER.rasterize(clip, torch.tensor([[0, 1, 3]]), size_px=(16, 16))
+    with pytest.raises(InputError, match="no views"):
+        RASTERIZER.rasterize(clip[:0], torch.tensor([[0, 1, 2]]), size_px=(16, 16))
     with pytest.raises(InputError, match="each side"):
         RASTERIZER.rasterize(clip, torch.tensor([[0, 1, 2]]), size_px=(0, 16))
     with pytest.raises(InputError, match="float16"):

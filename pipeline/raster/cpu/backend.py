@@ -7,7 +7,7 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.raster.cpu.adjacency import neighbours_of
 from pipeline.raster.cpu.antialiasing import Blend, find_silhouettes
-from pipeline.raster.cpu.checks import as_array, check_size, checked_faces
+from pipeline.raster.cpu.checks import as_array, check_ids, check_shape, check_size, checked_faces
 from pipeline.raster.cpu.functions import Interpolate, Resolve
 from pipeline.raster.cpu.jit import use_torch_threads
 from pipeline.raster.cpu.texturing import cube_coordinates, sample_maps
@@ -56,6 +56,8 @@ class CpuRasterizer:
         comes back even when it is empty.
         """
         check_size(size_px)
+        if not len(clip):
+            raise InputError("no views to rasterize")
         indices = checked_faces(faces, clip.shape[1])
         positions = as_array(clip)
         use_torch_threads()
@@ -74,6 +76,7 @@ class CpuRasterizer:
     ) -> Float[Tensor, "views height width channels"]:
         """Perspective-correct attributes per pixel, zero where empty. `faces` may index other arrays (uvs)."""
         indices = checked_faces(faces, len(attributes))
+        check_ids(raster.rast, len(indices))
         return Interpolate.apply(attributes.to(raster.rast.dtype), raster.rast, indices)
 
     def interpolate_derivatives(
@@ -171,6 +174,10 @@ class CpuRasterizer:
         """
         indices = checked_faces(faces, clip.shape[1])
         mesh = indices, (topology or self.topology(faces)).neighbours.numpy()
+        check_ids(raster.rast, len(indices))
+        check_shape("the topology", mesh[1].shape, indices.shape)
+        check_shape("the colour", color.shape[:3], raster.rast.shape[:3])
+        check_shape("the clip positions", clip.shape[:1], raster.rast.shape[:1])
         rast = as_array(raster.rast)
         use_torch_threads()
         points = project_points(as_array(clip), (rast.shape[2], rast.shape[1]))

@@ -1,5 +1,7 @@
 """What the rasteriser refuses at its door."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -49,3 +51,19 @@ def as_array(tensor: Float[Tensor, "..."]) -> NDArray:
             f"the cpu rasteriser got a {tensor.dtype} tensor on {tensor.device}", remedy="pass float32 on the cpu"
         )
     return tensor.detach().contiguous().numpy()
+
+
+def check_shape(what: str, shape: Sequence[int], wanted: Sequence[int]) -> None:
+    """Raise `InputError` unless two arrays that go together are of one size: the kernels do not look again."""
+    if tuple(shape) != tuple(wanted):
+        raise InputError(f"{what} has the shape {tuple(shape)}, expected {tuple(wanted)}")
+
+
+def check_ids(rast: Float[Tensor, "views height width 4"], faces: int) -> None:
+    """Raise `InputError` when a raster shows more triangles than there are."""
+    highest = int(rast[..., 3].detach().max()) if rast.numel() else 0
+    if highest > faces:
+        raise InputError(
+            f"the raster shows triangle {highest - 1}, there are {faces} faces",
+            remedy="pass the faces that were rasterised, or as many uv faces",
+        )

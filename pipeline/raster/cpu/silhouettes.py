@@ -79,8 +79,8 @@ def _edge_between(faces, f, i, j):
 
 @helper
 @no_type_check
-def _walk(points, faces, neighbours, f, pixel, step, search):
-    """Walk from a pixel's triangle towards the neighbouring pixel until a silhouette edge.
+def _walk(points, faces, neighbours, f, target, pixel, step, search):
+    """Walk from a pixel's triangle f towards the neighbouring pixel, which shows `target`, until a silhouette edge.
 
     Returns the edge's vertices and the distance; no vertices (-1) if the surface goes on, if `search`
     further faces did not reach its end, or if the edge is a matter of the other direction.
@@ -109,6 +109,9 @@ def _walk(points, faces, neighbours, f, pixel, step, search):
             return (i, j, d) if upright else (-1, -1, 0.0)
         previous, same_direction = sign, across % 2
         f = across // 2
+        if f == target:
+            # It covers the other centre, so it lies beyond the edge: no fold.
+            return -1, -1, 0.0
         entry = _edge_between(faces, f, i, j)
     return -1, -1, 0.0
 
@@ -131,8 +134,8 @@ def _find_in_row(scene, ids, depth, y, search, records):
             direction = 2 * down if here else 2 * down + 1
             away = 1.0 if here else -1.0
             step = (away * (1 - down), away * down)
-            f = ids[y_owner, x_owner]
-            i, j, d = _walk(points, faces, neighbours, f, (x_owner, y_owner), step, search)
+            f, target = (ids[y, x], ids[y_other, x_other]) if here else (ids[y_other, x_other], ids[y, x])
+            i, j, d = _walk(points, faces, neighbours, f, target, (x_owner, y_owner), step, search)
             if i >= 0:
                 owners[n] = y_owner * width + x_owner
                 steps[n] = direction

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from pipeline.errors import InputError
 from pipeline.raster.cpu import texels
-from pipeline.raster.cpu.checks import as_array
+from pipeline.raster.cpu.checks import as_array, check_shape
 from pipeline.raster.cpu.jit import thread_count, use_torch_threads
 from pipeline.raster.rasterizer import Sampling
 
@@ -171,6 +171,10 @@ def sample_maps(
     views, height = coordinates.shape[:2]
     if len(maps) not in (1, views):
         raise InputError(f"{len(maps)} textures for {views} views", remedy="pass one texture, or one per view")
+    if mask is not None:
+        check_shape("the mask", mask.shape, coordinates.shape[:3])
+    if derivatives is not None:
+        check_shape("the derivatives", derivatives.shape[:3], coordinates.shape[:3])
     mip = sampling.filtering == "mip"
     if mip and derivatives is None:
         raise InputError("mip levels need screen derivatives", remedy="rasterize with derivatives=True and pass them")
