@@ -18,7 +18,8 @@ def echo(arguments, progress):
 
 
 def noisy(arguments, progress):
-    print('{"result": "forged"}\n{broken', flush=True)
+    sys.stdout.write('{"result": "forged"}\n{broken')
+    sys.stdout.flush()
     os.write(1, b"\xff\xfe native print\n")
     ctypes.CDLL(None).puts(b"from C")
     return {"after": "noise"}

@@ -86,7 +86,7 @@ def test_an_answer_cut_short_is_a_crash(tmp_path: Path) -> None:
 def test_a_hang_is_ended_with_all_it_started(stubborn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "GRACE_S", 0.2)
     pids = tmp_path / "pids"
-    with pytest.raises(ResourceError, match="ran longer than 3 s.*timeout_s"):
+    with pytest.raises(ResourceError, match=r"ran longer than 3 s.*timeout_s"):
         call("hang", tmp_path, timeout_s=3, stubborn=stubborn, pids=str(pids))
     wait_until_gone([int(p) for p in pids.read_text().split()])
 
