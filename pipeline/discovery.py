@@ -1,6 +1,7 @@
 """Find photos, masks and poses in the folder that the user named."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Source:
         files = [*self.photos, *(self.masks[p] for p in self.photos if p in self.masks)]
         for path in [*files, *([self.poses_path] if self.poses_path else [])]:
             digest.update(path.name.encode(errors="surrogateescape") + b"\0")
-            if path.is_file():
+            if path.is_file() and os.access(path, os.R_OK):  # ingest says what is wrong with any other
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
@@ -54,6 +55,13 @@ def discover(images: Path) -> Source:
         raise UsageError("does not exist", path=images, remedy="name the folder of your photos with --images DIR")
     if not images.is_dir():
         raise UsageError("is a file", path=images, remedy="name the folder of your photos with --images DIR")
+    try:
+        return _discover(images)
+    except PermissionError as error:
+        raise InputError("cannot be listed: permission denied", path=error.filename) from error
+
+
+def _discover(images: Path) -> Source:
     folder = images if _photos_in(images) else _only_photo_folder(images)
     photos = _photos_in(folder)
     return Source(
@@ -74,7 +82,7 @@ def _photos_in(folder: Path) -> tuple[Path, ...]:
 def _only_photo_folder(images: Path) -> Path:
     skipped = {*MASK_FOLDERS, *NEVER_OPENED}
     inner = sorted(p for p in images.iterdir() if p.is_dir() and p.name.lower() not in skipped)
-    candidates = [p for p in inner if _photos_in(p)]
+    candidates = [p for p in inner if not (p / ".lock").exists() and _photos_in(p)]  # an earlier run has a lock
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
@@ -91,7 +99,7 @@ def _match_masks(photos: tuple[Path, ...], folder: Path, images: Path) -> dict[P
     if mask_folder is None:
         return {}
     by_stem = {p.stem: p for p in _photos_in(mask_folder)}
-    masks = {p: by_stem[k] for p in photos for k in (p.name, p.stem) if k in by_stem}
+    masks = {p: by_stem[k] for p in photos for k in (p.stem, p.name) if k in by_stem}  # the whole name wins
     if not masks and by_stem:
         raise InputError(
             f"none of {len(by_stem)} masks is named like one of {len(photos)} photos, as in {photos[0].stem}.png",
