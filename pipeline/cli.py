@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from pipeline import __version__
 from pipeline.errors import InterruptedRunError, ReconError, UsageError
@@ -22,18 +23,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _stop)
         return int(parsed.run(parsed, overrides))
     except ReconError as error:
-        print(f"recon: error: {error}", file=sys.stderr)  # noqa: T201
+        _tell(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        error = InterruptedRunError("stopped; the same command continues", remedy="finished stages are kept")
-        print(f"recon: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
+        stopped = InterruptedRunError("stopped; the same command continues", remedy="finished stages are kept")
+        _tell(str(stopped))
+        return stopped.exit_code
     except Exception as error:  # noqa: BLE001  # the last resort: a user gets one line, the log gets the rest
         return _internal_error(error, parsed)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Tell a wrong command line like every other error: in one line."""
+        raise UsageError(message, remedy=f"see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="recon", description="From photos of an object to an engine-ready asset.")
+    parser = _Parser(prog="recon", description="From photos of an object to an engine-ready asset.")
     parser.add_argument("--version", action="version", version=f"recon {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser(
@@ -90,6 +97,12 @@ def _overrides(rest: list[str]) -> list[str]:
     return rest
 
 
+def _tell(text: str) -> None:
+    from pipeline.progress import printable
+
+    print(f"recon: {printable(text)}", file=sys.stderr)  # noqa: T201
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -104,7 +117,7 @@ def _internal_error(error: Exception, parsed: argparse.Namespace) -> int:
     except OSError:
         where = None
     told = ReconError(f"internal error: {type(error).__name__}: {error}", remedy="please report the log", log=where)
-    print(f"recon: error: {told}", file=sys.stderr)  # noqa: T201
+    _tell(f"error: {told}")
     return told.exit_code
 
 

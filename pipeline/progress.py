@@ -12,6 +12,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 PLAIN_INTERVAL_S = 15.0
 
 
+def printable(text: str) -> str:
+    """Escape what a terminal cannot show or would obey: file names may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class Reporter:
     """Prints one line per stage, and the progress of long ones.
 
@@ -27,11 +32,11 @@ class Reporter:
     def line(self, text: str) -> None:
         """Print a line for the user."""
         if not self._quiet:
-            self._console.print(escape(text))
+            self._console.print(escape(printable(text)))
 
     def warn(self, text: str) -> None:
         """Print a warning."""
-        self._errors.print(f"[yellow]warning:[/] {escape(text)}")
+        self._errors.print(f"[yellow]warning:[/] {escape(printable(text))}")
 
     @contextmanager
     def task(self, name: str) -> Iterator["Task"]:
@@ -64,7 +69,7 @@ class _BarTask(Task):
         self._id = bar.add_task(name, total=1.0, stage=name, note="")
 
     def __call__(self, fraction: float, note: str = "") -> None:
-        self._bar.update(self._id, completed=fraction, note=note)
+        self._bar.update(self._id, completed=fraction, note=printable(note))
 
 
 class _PlainTask(Task):

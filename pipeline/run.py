@@ -34,32 +34,31 @@ def run(config: RunConfig, *, images: Path, out: Path, reporter: Reporter) -> Ru
     source = discover(images)
     if out.resolve() in (images.resolve(), source.folder.resolve()):
         raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
-    held = lock(out)
-    runtime = make_runtime(config.runtime)
-    compile_kernels(reporter.line)
-    workspace = Workspace(root=out, runtime=runtime, reporter=reporter)
-    configuration.save(config, out / "config.yaml")
+    with lock(out):
+        runtime = make_runtime(config.runtime)
+        workspace = Workspace(root=out, runtime=runtime, reporter=reporter)
+        configuration.save(config, out / "config.yaml")
 
-    found = Staged(value=source, key=source.key())
-    photos = workspace.stage(ingest.STAGE, config.ingest, found)
-    posed = workspace.stage(poses.STAGE, config.poses, photos)
-    capture = workspace.stage(masks.STAGE, config.masks, posed)
-    mesh = workspace.stage(geometry.STAGE, config.geometry, capture)
-    blank = workspace.stage(unwrap.STAGE, config.unwrap, mesh)
-    asset = workspace.stage(appearance.STAGE, config.appearance, capture, blank)
-    exported = workspace.stage(export.STAGE, config.export, capture, asset)
+        found = Staged(value=source, key=source.key())
+        photos = workspace.stage(ingest.STAGE, config.ingest, found)
+        compile_kernels(reporter.line)  # not before the photos proved usable
+        posed = workspace.stage(poses.STAGE, config.poses, photos)
+        capture = workspace.stage(masks.STAGE, config.masks, posed)
+        mesh = workspace.stage(geometry.STAGE, config.geometry, capture)
+        blank = workspace.stage(unwrap.STAGE, config.unwrap, mesh)
+        asset = workspace.stage(appearance.STAGE, config.appearance, capture, blank)
+        exported = workspace.stage(export.STAGE, config.export, capture, asset)
 
-    export.publish(exported.value, out)
-    seconds = time.monotonic() - start
-    write_json(
-        out / "run.json",
-        {
-            "images": str(source.folder),
-            "wall_s": round(seconds, 2),
-            "peak_rss_mib": max(r["peak_rss_mib"] for r in workspace.records),
-            "versions": versions(),
-            "stages": workspace.records,
-        },
-    )
-    held.close()
+        export.publish(exported.value, out)
+        seconds = time.monotonic() - start
+        write_json(
+            out / "run.json",
+            {
+                "images": str(source.folder),
+                "wall_s": round(seconds, 2),
+                "peak_rss_mib": max(r["peak_rss_mib"] for r in workspace.records),
+                "versions": versions(),
+                "stages": workspace.records,
+            },
+        )
     return RunResult(asset=out / "asset.glb", preview=out / "preview.png", seconds=seconds)

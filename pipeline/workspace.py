@@ -1,6 +1,7 @@
 """The run's folder: one sub-folder per stage, keyed by content, written whole or not at all."""
 
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
@@ -9,17 +10,20 @@ import resource
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
-from pipeline.errors import ResourceError, UsageError
+from pipeline.errors import ReconError, ResourceError, UsageError
 from pipeline.progress import Reporter, Task
 from pipeline.runtime import Runtime, versions
 
 T = TypeVar("T")
 STAMP = "stage.json"
+_STAMPED = {"name", "key", "summary", "wall_s", "peak_rss_mib"}  # what others read from it
+MIN_FREE_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +95,19 @@ class Workspace:
         key = self._key(stage, config, inputs)
         final = self.root / stage.name
         stamp = _read_stamp(final)
-        if stamp is not None and stamp.get("key") == key:
-            self.reporter.line(f"{stage.name:<11} re-used   {stamp['summary']}")
-            self.records.append(stamp | {"reused": True})
-            return Staged(value=stage.load(final), key=key)
-        partial = _partial_folder(self.root / f".{stage.name}.partial", key)
-        stamp = self._compute(stage, config, inputs, partial, key)
-        _replace(partial, final)
+        if stamp is not None and stamp["key"] == key:
+            try:
+                value = stage.load(final)
+            except Exception as error:  # noqa: BLE001  # whatever broke the files, they can be made again
+                self.reporter.warn(f"{stage.name}: cannot be re-used and runs again: {error!r}")
+            else:
+                self.reporter.line(f"{stage.name:<11} re-used   {stamp['summary']}")
+                self.records.append(stamp | {"reused": True})
+                return Staged(value=value, key=key)
+        with _told_as_resource(self.root):
+            partial = _partial_folder(self.root / f".{stage.name}.partial", key)
+            stamp = self._compute(stage, config, inputs, partial, key)
+            _replace(partial, final)
         self.reporter.line(f"{stage.name:<11} {stamp['wall_s']:6.1f} s  {stamp['summary']}")
         self.records.append(stamp | {"reused": False})
         return Staged(value=stage.load(final), key=key)
@@ -204,16 +214,36 @@ def _plain(config: object) -> Any:  # noqa: ANN401  # JSON's own types
 def _read_stamp(folder: Path) -> dict[str, Any] | None:
     """The stamp of a finished stage; none when there is none or it cannot be read."""
     try:
-        stamp: dict[str, Any] = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stamp = json.loads((folder / STAMP).read_bytes())
+    except (OSError, ValueError, RecursionError):
         return None
-    return stamp
+    return stamp if isinstance(stamp, dict) and stamp.keys() >= _STAMPED else None
+
+
+@contextmanager
+def _told_as_resource(root: Path) -> Iterator[None]:
+    """Tell a full disk or memory as such, whatever library notices it."""
+    try:
+        yield
+    except ReconError:
+        raise
+    except Exception as error:
+        free = shutil.disk_usage(root).free
+        if free < MIN_FREE_BYTES or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError(
+                f"the disk is full: {free / 2**20:.1f} MiB free",
+                path=root,
+                remedy="free some space; the same command continues",
+            ) from error
+        if isinstance(error, MemoryError):
+            raise ResourceError("out of memory", remedy="try quality=draft, or fewer or smaller photos") from error
+        raise
 
 
 def _partial_folder(partial: Path, key: str) -> Path:
     """The temporary folder of a stage: kept when an interrupted run with this key left it, else fresh."""
     marker = partial / ".key"
-    if not (marker.is_file() and marker.read_text() == key):
+    if not (marker.is_file() and marker.read_bytes() == key.encode()):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         marker.write_text(key)
