@@ -1,5 +1,6 @@
 """Ingest: decode every photo once into upright 8-bit sRGB, and keep what came along with it."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -30,10 +31,13 @@ def ingest(source: Source, config: IngestConfig, context: StageContext) -> Photo
         (context.folder / name).mkdir(exist_ok=True)
     photos: list[Photo] = []
     rejected: list[str] = []
+    twins: dict[bytes, str] = {}
     for index, path in enumerate(source.photos):
         context.progress(index / len(source.photos), path.name)
         try:
             decoded = _decode(path)
+            if source.poses_path is None:  # poses tell views apart that look the same
+                _refuse_twin(path, decoded, twins)
         except InputError as error:
             rejected.append(str(error))
             context.warn(f"left out: {error}")
@@ -56,6 +60,13 @@ def _decode(path: Path) -> images.DecodedPhoto:
     if contrast < MIN_CONTRAST:
         raise InputError(f"shows nothing: standard deviation {contrast:.1f} of 255 against {MIN_CONTRAST}", path=path)
     return decoded
+
+
+def _refuse_twin(path: Path, decoded: images.DecodedPhoto, twins: dict[bytes, str]) -> None:
+    """Copies of one photo teach nothing, and structure from motion cannot tell them apart."""
+    first = twins.setdefault(hashlib.sha256(np.ascontiguousarray(decoded.rgb).data).digest(), path.name)
+    if first != path.name:
+        raise InputError(f"is the same picture as {first}", path=path)
 
 
 def _keep(path: Path, decoded: images.DecodedPhoto, mask_path: Path | None, number: str, folder: Path) -> Photo:

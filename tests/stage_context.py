@@ -1,0 +1,38 @@
+"""A context for calling one stage alone, and pictures for it to read."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.config import RuntimeConfig
+from pipeline.runtime import make_runtime
+from pipeline.workspace import StageContext
+
+
+def make_context(folder: Path) -> tuple[StageContext, list[str]]:
+    """A context that writes into `folder`, and the list that its warnings go to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    warnings: list[str] = []
+    context = StageContext(
+        folder=folder,
+        runtime=make_runtime(RuntimeConfig(device="cpu")),
+        progress=lambda fraction, note: None,
+        metrics={},
+        warn=warnings.append,
+    )
+    return context, warnings
+
+
+def picture(seed: int, width: int = 40, height: int = 30) -> Image.Image:
+    """A photo of noise; each seed has its own."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def write_photos(folder: Path, *names: str) -> Path:
+    """Different pictures of one size under these names; returns `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, name in enumerate(names):
+        kind = {"jpg": "JPEG", "jpeg": "JPEG"}.get(name.rpartition(".")[2].lower(), "PNG")
+        picture(seed).save(folder / name, kind)
+    return folder
