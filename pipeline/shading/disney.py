@@ -62,7 +62,7 @@ def directional_albedo_table(device: torch.device) -> Float[Tensor, "entries 2"]
 
 
 def _smith(cosine: Float[Tensor, "..."], alpha: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Lambda of GGX (Heitz 2014, equation 72): what facets hide of a direction, over what they leave."""
+    """Lambda of GGX (Heitz 2014, equation 72): of facets seen from a direction, how many are hidden per visible one."""
     return (torch.sqrt(1 + alpha * alpha * (1 / (cosine * cosine) - 1)) - 1) / 2
 
 

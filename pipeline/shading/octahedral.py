@@ -41,16 +41,21 @@ def texel_directions(size: int) -> Float[Tensor, "texels 3"]:
 
 @functools.cache
 def texel_solid_angles(size: int) -> Float[Tensor, "texels"]:
-    """Solid angle of each texel in steradian; they sum to 4 pi."""
-    centers = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-    v, u = torch.meshgrid(centers, centers, indexing="ij")
-    u, v = u.reshape(-1) * 2 - 1, v.reshape(-1) * 2 - 1
-    y = 1 - u.abs() - v.abs()
-    fold = (-y).clamp_min(0)
-    point = torch.stack([u.abs() - fold, y, v.abs() - fold], -1)
-    # the faces of |x| + |y| + |z| = 1 lie at 1/sqrt(3) from the centre; dw ~ area / r^3
-    weight = torch.linalg.norm(point, dim=-1) ** -3
-    return (weight * (4 * torch.pi / weight.sum())).float()
+    """Solid angle of each texel in steradian; they sum to 4 pi.
+
+    Four triangles around each centre, by the formula of Van Oosterom and Strackee (1983): exact for even sizes,
+    as the octahedron's edges then run along borders and diagonals of texels.
+    """
+    line = torch.arange(2 * size + 1, dtype=torch.float64) / (2 * size)
+    v, u = torch.meshgrid(line, line, indexing="ij")
+    fine = direction_from_octahedral(torch.stack([u, v], -1))
+    center, corner = fine[1::2, 1::2], fine[::2, ::2]
+    ring = [corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]]
+    total = torch.zeros(size, size, dtype=torch.float64)
+    for a, b in zip(ring, ring[1:] + ring[:1], strict=True):
+        triple = (center * torch.linalg.cross(a, b)).sum(-1).abs()
+        total += 2 * torch.atan2(triple, 1 + (center * a).sum(-1) + (center * b).sum(-1) + (a * b).sum(-1))
+    return total.reshape(-1).float()
 
 
 @functools.cache
