@@ -116,3 +116,14 @@ def test_interpolation_is_linear_in_the_world():
         tilt = ((normal * direction).sum(-1) / normal.norm(dim=-1) / direction.norm(dim=-1)).abs()
         expected = (center + t[:, None] * direction)[tilt > 0.05]
         torch.testing.assert_close(buffer.position[view][mask][tilt > 0.05].double(), expected, atol=5e-5, rtol=0)
+
+
+def test_gradients_reach_vertices_and_normals():
+    mesh = sphere()
+    vertices, normals = mesh.vertices.clone().requires_grad_(), mesh.vertices.clone().requires_grad_()
+    moved = Mesh(vertices=vertices, faces=mesh.faces, uvs=mesh.uvs, uv_faces=mesh.uv_faces)
+    buffer = render_gbuffer(RASTERIZER, moved, normals, cameras())
+    (buffer.depth.sum() + buffer.normal[..., 0].sum() + buffer.uv.sum()).backward()
+    assert torch.isfinite(vertices.grad).all()
+    assert vertices.grad.abs().sum() > 0
+    assert normals.grad.abs().sum() > 0
