@@ -30,7 +30,9 @@ def unwrap(mesh: Mesh, config: UnwrapConfig, context: StageContext) -> Asset:
     raise failure or NativeCrashError("no unwrapper ran")
 
 
-def _unwrap_with(method: str, mesh: Mesh, config: UnwrapConfig, context: StageContext) -> tuple[Mesh, dict[str, float]]:
+def _unwrap_with(
+    method: str, mesh: Mesh, config: UnwrapConfig, context: StageContext
+) -> tuple[Mesh, dict[str, int | float]]:
     source, target = context.folder / "mesh.safetensors", context.folder / f"{method}.safetensors"
     save_asset(Asset(mesh=mesh), source)
     arguments = {
