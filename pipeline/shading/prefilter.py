@@ -18,8 +18,8 @@ from pipeline.shading import spherical_harmonics as sh
 from pipeline.shading.disney import reflected_lobe
 from pipeline.shading.octahedral import bilinear_corners, texel_directions, texel_solid_angles
 
-DIFFUSE_SIZE = 16
-DIFFUSE_DIVISOR = 4
+DIFFUSE_SIZE = 32
+DIFFUSE_SOURCE_SIZE = 32
 SH_LEVELS: tuple[tuple[float, int], ...] = (
     (0.05, 32),
     (0.2, 32),
@@ -29,8 +29,16 @@ SH_LEVELS: tuple[tuple[float, int], ...] = (
     (0.82, 16),
     (1.0, 16),
 )
-# A sharp level needs the map's full size; a rough one is smooth (size relative to the map's).
-MAP_LEVELS: tuple[tuple[float, int], ...] = ((0.09, 1), (0.16, 2), (0.26, 2), (0.4, 4), (0.58, 4), (0.78, 8), (1.0, 8))
+# (roughness, size): the rougher, the smoother. No level is larger than the light's own map; the first is that map.
+MAP_LEVELS: tuple[tuple[float, int], ...] = (
+    (0.09, 256),
+    (0.16, 64),
+    (0.26, 64),
+    (0.4, 32),
+    (0.58, 32),
+    (0.78, 16),
+    (1.0, 16),
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -85,7 +93,7 @@ def prefilter(environment: Environment) -> PrefilteredLight:
         table = _sh_matrix(degree, device) @ coefficients
     else:
         size = _map_size(coefficients)
-        levels = tuple((r, size // d) for r, d in MAP_LEVELS)
+        levels = tuple((roughness, min(size, small)) for roughness, small in MAP_LEVELS)
         table = torch.cat(_map_tables(coefficients, size))
     first, placed = 0, []
     for roughness, size in levels:
@@ -123,12 +131,21 @@ def _sh_matrix(degree: int, device: torch.device) -> Float[Tensor, "rows basis"]
 def _map_tables(coefficients: Float[Tensor, "texels 3"], size: int) -> list[Float[Tensor, "_ 3"]]:
     """The specular levels of an octahedral light of `size`^2 texels, then its diffuse map."""
     tables = [coefficients]  # the sharpest lobe is narrower than a texel
-    for roughness, divisor in (*MAP_LEVELS[1:], (None, DIFFUSE_DIVISOR)):
-        small = size // divisor
-        pooled = coefficients.reshape(small, divisor, small, divisor, 3).mean((1, 3)).reshape(-1, 3)
+    for roughness, largest in (*MAP_LEVELS[1:], (None, DIFFUSE_SOURCE_SIZE)):
+        small = min(size, largest)
+        divisor = size // small
+        shares = _pool_shares(size, small, coefficients.device) * coefficients
+        pooled = shares.reshape(small, divisor, small, divisor, 3).sum((1, 3)).reshape(-1, 3)
         target = DIFFUSE_SIZE if roughness is None else small
         tables.append(_FixedSparseProduct.apply(*_lobe_matrix(small, target, roughness, pooled.device), pooled))
     return tables
+
+
+@functools.cache
+def _pool_shares(size: int, small: int, device: torch.device) -> Float[Tensor, "texels 1"]:
+    """Share of each texel in the solid angle of the texel of the `small`^2 map that it falls into."""
+    angle = texel_solid_angles(size).reshape(small, size // small, small, size // small)
+    return (angle / angle.sum((1, 3), keepdim=True)).reshape(-1, 1).to(device)
 
 
 @functools.cache
