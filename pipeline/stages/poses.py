@@ -62,18 +62,21 @@ def _given_views(photos: Photos, path: Path, context: StageContext) -> list[View
     """Views of a transforms file, matched to the photos by name; `file_path` may lack its extension."""
     frames = transforms_json.read_transforms(path)
     named = {Path(p.name).stem: p for p in photos.photos} | {p.name: p for p in photos.photos}
-    views = []
+    views: dict[str, View] = {}
     for frame in frames:
         photo = named.get(Path(frame.file_path).name) or named.get(frame.name)
         if photo is None:
             continue
+        if photo.name in views:
+            raise InputError(f"two of its frames mean the photo {photo.name}", path=path)
         camera = frame.camera
         if abs(camera.width / camera.height - photo.width / photo.height) > 0.01:
             raise InputError(
                 f"{frame.name} is {camera.width}x{camera.height} px here, its photo {photo.width}x{photo.height} px",
                 path=path,
             )
-        views.append(_view(photo.name, photo.image_path, photo.mask_path, camera.resized(photo.width, photo.height)))
+        fitted = camera.resized(photo.width, photo.height)
+        views[photo.name] = _view(photo.name, photo.image_path, photo.mask_path, fitted)
     if not views:
         raise InputError(
             f"none of its {len(frames)} frames names one of the {len(photos.photos)} photos",
@@ -81,7 +84,7 @@ def _given_views(photos: Photos, path: Path, context: StageContext) -> list[View
             remedy="file_path must end in the photo's name; move the file away to have poses solved",
         )
     context.progress(1.0, f"{len(views)} poses read")
-    return sorted(views, key=lambda v: v.name)
+    return sorted(views.values(), key=lambda v: v.name)
 
 
 def _solved_views(
