@@ -15,7 +15,7 @@ import trimesh
 
 from pipeline.color import linear_from_srgb, srgb_from_linear
 from pipeline.errors import InputError, ReconError
-from pipeline.formats.glb import pack, unpack
+from pipeline.formats.glb import unpack
 from pipeline.formats.gltf import read_glb, write_glb
 from pipeline.scene import Asset, Material, Mesh
 
@@ -67,7 +67,15 @@ def asset():
 
 
 def document_of(path):
-    return unpack(path.read_bytes(), path).json
+    return json.loads(unpack(path.read_bytes(), path)[0])
+
+
+def pack(document, binary):
+    """A GLB file by hand, of a document that may be wrong."""
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    head = struct.pack("<4sIII4s", b"glTF", 2, 28 + len(text) + len(binary), len(text), b"JSON")
+    return head + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg"])
@@ -156,7 +164,8 @@ def test_document_says_what_engines_expect(asset, tmp_path):
     write_glb(asset, normals_of(asset.mesh), tmp_path / "a.glb")
     document = document_of(tmp_path / "a.glb")
     (material,) = document["materials"]
-    assert material["occlusionTexture"] == material["pbrMetallicRoughness"]["metallicRoughnessTexture"]
+    assert material["occlusionTexture"]["index"] == 1
+    assert material["pbrMetallicRoughness"]["metallicRoughnessTexture"]["index"] == 1
     assert document["asset"]["generator"].startswith("recon ")
     assert document["samplers"] == [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
     (primitive,) = document["meshes"][0]["primitives"]
@@ -207,10 +216,10 @@ def test_what_cannot_be_written_is_refused(asset, tmp_path):
 
 def rewritten(path, edit, target):
     """The file at `path` with its document changed by `edit`, as `target`."""
-    document = unpack(path.read_bytes(), path)
-    changed = json.loads(json.dumps(document.json))
-    edit(changed)
-    target.write_bytes(pack(changed, document.binary))
+    text, binary = unpack(path.read_bytes(), path)
+    document = json.loads(text)
+    edit(document)
+    target.write_bytes(pack(document, binary))
     return target
 
 
@@ -250,7 +259,7 @@ def test_factors_and_single_textures(asset, tmp_path):
 
 def test_a_data_uri_is_read_and_a_path_is_not(asset, tmp_path):
     write_glb(asset, normals_of(asset.mesh), tmp_path / "a.glb")
-    binary = unpack((tmp_path / "a.glb").read_bytes(), tmp_path).binary
+    binary = unpack((tmp_path / "a.glb").read_bytes(), tmp_path)[1]
     inline = "data:application/octet-stream;base64," + base64.b64encode(binary).decode()
     uri = rewritten(tmp_path / "a.glb", lambda d: d["buffers"][0].update(uri=inline), tmp_path / "b.glb")
     assert read_glb(uri)[0].mesh.faces.shape == (12, 3)
@@ -268,10 +277,14 @@ BROKEN = {
     "below itself": lambda d: d["nodes"][0].update(children=[0]),
     "no triangles": lambda d: d["nodes"][0].pop("mesh"),
     "strips": lambda d: d["meshes"][0]["primitives"][0].update(mode=5),
-    "out of place": lambda d: d["accessors"][0].update(type="VEC2"),
-    "not a valid glTF file: KeyError": lambda d: d["bufferViews"][0].pop("byteLength"),
+    "incomplete or not 3 wide": lambda d: d["accessors"][0].update(type="VEC2"),
+    "accessors.3. is sparse, incomplete": lambda d: d["accessors"][3].pop("componentType"),
+    "bufferViews.0. has None bytes": lambda d: d["bufferViews"][0].pop("byteLength"),
+    "not a valid glTF file: TypeError": lambda d: d["meshes"][0]["primitives"][0].update(attributes=[0]),
+    "holds 65[0-9]* objects of JSON": lambda d: d.update(nodes=[{}] * 2**16),
     "nodes.0. is not an object": lambda d: d.update(nodes=[None]),
     "not a valid glTF file: ValueError": lambda d: d["nodes"][0].update(matrix=[1, 2]),
+    "ValueError: not enough values": lambda d: d["materials"][0]["pbrMetallicRoughness"].update(baseColorFactor=[]),
     "second set of texture": lambda d: d["materials"][0]["occlusionTexture"].update(texCoord=1),
     "not an image": lambda d: d["images"][0].update(bufferView=0),
 }
@@ -316,3 +329,30 @@ def test_random_damage_raises_nothing_but_input_errors(asset, tmp_path):
             read_glb(tmp_path / "b.glb")
         except InputError as error:
             assert "b.glb" in str(error)
+
+
+def places(value):
+    """Every container in a JSON value with each key or index of it."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from places(value[key])
+
+
+def test_odd_values_raise_nothing_but_input_errors(asset, tmp_path):
+    """Each value of the document in turn becomes one of another type, or leaves its range."""
+    write_glb(asset, normals_of(asset.mesh), tmp_path / "a.glb")
+    text, binary = unpack((tmp_path / "a.glb").read_bytes(), tmp_path)
+    odd = [None, True, -1, 0.5, 10**30, float("inf"), float("nan"), "", "x", [], [None], [[]], {}, {"self": 1}]
+    refused = 0
+    for i in range(len(list(places(json.loads(text))))):
+        document = json.loads(text)
+        container, key = list(places(document))[i]
+        container[key] = odd[i * 5 % len(odd)]
+        (tmp_path / "b.glb").write_bytes(pack(document, binary))
+        try:
+            read_glb(tmp_path / "b.glb")
+        except InputError as error:
+            refused += 1
+            assert "b.glb" in str(error)
+    assert refused > 50

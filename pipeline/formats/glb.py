@@ -1,13 +1,16 @@
-"""The GLB container: a JSON chunk and a binary chunk (glTF 2.0, section 4.4), and the data that JSON points to."""
+"""What stands between a foreign GLB file and pygltflib: the container and its JSON checked, its data within bounds.
+
+pygltflib itself opens whatever file a URI names, and its parser raises many kinds of errors: it is given checked JSON
+only, and none of its functions that load.
+"""
 
 import base64
 import binascii
 import json
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
@@ -17,65 +20,53 @@ from pipeline.errors import InputError
 _MAGIC, _VERSION = b"glTF", 2
 _JSON, _BINARY = b"JSON", b"BIN\0"
 _MAX_JSON_BYTES = 64 * 2**20
+_MAX_OBJECTS = 2**16  # pygltflib needs 0.3 ms for each
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 
-
-def pack(document: dict[str, Any], binary: bytes) -> bytes:
-    """A GLB file of a glTF document and its one buffer; equal input gives equal bytes."""
-    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-    chunks = b"".join(
-        struct.pack("<I4s", len(body), kind) + body
-        for kind, body in ((_JSON, _padded(text, b" ")), (_BINARY, _padded(binary, b"\0")))
-    )
-    return struct.pack("<4sII", _MAGIC, _VERSION, 12 + len(chunks)) + chunks
-
-
-def _padded(body: bytes, filler: bytes) -> bytes:
-    return body + filler * (-len(body) % 4)
+GltfObject: TypeAlias = Any  # one of pygltflib's classes, which only gltf.py imports
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GlbDocument:
-    """A parsed file: its JSON, its binary chunk, and its path for messages."""
+    """A parsed file: pygltflib's GLTF2, the binary chunk, and the path for messages."""
 
-    json: dict[str, Any]
+    gltf: GltfObject
     binary: bytes
     path: Path
 
-    def item(self, kind: str, index: object) -> Mapping[str, Any]:
+    def item(self, kind: str, index: object) -> GltfObject:
         """Entry `index` of a top-level array such as "nodes"."""
-        items = self.json.get(kind, [])
+        items = getattr(self.gltf, kind)
         if not isinstance(index, int) or not 0 <= index < len(items):
             raise InputError(f"refers to {kind}[{index}] of {len(items)}", path=self.path)
-        if not isinstance(items[index], dict):
-            raise InputError(f"{kind}[{index}] is not an object", path=self.path)
         return items[index]
 
     def view(self, index: object) -> tuple[bytes, int]:
         """The bytes of a buffer view, and its stride (0: tightly packed)."""
         view = self.item("bufferViews", index)
-        buffer = self.item("buffers", view["buffer"])
-        data = self.data_uri(buffer["uri"]) if "uri" in buffer else self.binary
-        start, size = view.get("byteOffset", 0), view["byteLength"]
-        if start < 0 or size < 0 or start + size > len(data):
-            raise InputError(f"bufferViews[{index}] ends at byte {start + size} of {len(data)}", path=self.path)
-        return data[start : start + size], view.get("byteStride", 0)
+        uri = self.item("buffers", view.buffer).uri
+        data = self.binary if uri is None else self.data_uri(uri)
+        start, size = view.byteOffset or 0, view.byteLength
+        if size is None or not 0 <= start <= start + size <= len(data):
+            raise InputError(f"bufferViews[{index}] has {size} bytes from {start}, of {len(data)}", path=self.path)
+        return data[start : start + size], view.byteStride or 0
 
     def accessor(self, index: object, *, width: int) -> Float64[np.ndarray, "count width"]:
         """The numbers of an accessor with `width` components; normalised integers become fractions."""
         accessor = self.item("accessors", index)
-        kind = np.dtype(_COMPONENTS[accessor["componentType"]])
-        if _WIDTHS[accessor["type"]] != width or "sparse" in accessor or "bufferView" not in accessor:
-            raise InputError(f"accessors[{index}] is sparse or a {accessor['type']} out of place", path=self.path)
-        data, stride = self.view(accessor["bufferView"])
+        component, count = _COMPONENTS.get(accessor.componentType), accessor.count
+        if component is None or count is None or accessor.sparse or _WIDTHS.get(accessor.type) != width:
+            raise InputError(f"accessors[{index}] is sparse, incomplete or not {width} wide", path=self.path)
+        kind = np.dtype(component)
+        data, stride = self.view(accessor.bufferView)
         stride = stride or kind.itemsize * width
-        start, count = accessor.get("byteOffset", 0), accessor["count"]
+        start = accessor.byteOffset or 0
         end = start + stride * (count - 1) + kind.itemsize * width
         if start < 0 or count < 1 or stride < kind.itemsize * width or end > len(data):
             raise InputError(f"accessors[{index}] ends at byte {end} of {len(data)}", path=self.path)
         values = np.ndarray((count, width), kind, data, start, (stride, kind.itemsize)).astype(np.float64)
-        return np.maximum(values / np.iinfo(kind).max, -1.0) if accessor.get("normalized") else values
+        return np.maximum(values / np.iinfo(kind).max, -1.0) if accessor.normalized else values
 
     def data_uri(self, uri: str) -> bytes:
         """The bytes of a data URI; every other URI is refused, so that no other file is ever opened."""
@@ -90,11 +81,12 @@ class GlbDocument:
             raise InputError(f"holds a broken data URI: {error}", path=self.path) from error
 
 
-def unpack(data: bytes, path: Path) -> GlbDocument:
-    """Parse a GLB file; `path` is for messages only.
+def unpack(data: bytes, path: Path) -> tuple[str, bytes]:
+    """The JSON text of a GLB file, an object whose arrays hold objects, and its binary chunk.
 
     Raises:
-        InputError: When the data is no GLB file of version 2, truncated, or its JSON is broken or over 64 MiB.
+        InputError: When the data is no GLB file of version 2, truncated, or its JSON is broken or over a limit;
+            `path` is for the message.
     """
     if len(data) < 20 or data[:4] != _MAGIC:
         raise InputError("is not a GLB file", path=path)
@@ -111,16 +103,24 @@ def unpack(data: bytes, path: Path) -> GlbDocument:
             raise InputError(f"holds a chunk of {size} bytes that ends after the file", path=path)
         chunks.setdefault(kind, data[at + 8 : at + 8 + size])
         at += 8 + size
-    return GlbDocument(json=_parse(chunks.get(_JSON, b""), path), binary=chunks.get(_BINARY, b""), path=path)
+    return _checked(chunks.get(_JSON, b""), path), chunks.get(_BINARY, b"")
 
 
-def _parse(text: bytes, path: Path) -> dict[str, Any]:
-    if len(text) > _MAX_JSON_BYTES:
-        raise InputError(f"holds {len(text) / 2**20:.0f} MiB of JSON, limit {_MAX_JSON_BYTES / 2**20:.0f}", path=path)
+def _checked(chunk: bytes, path: Path) -> str:
+    if len(chunk) > _MAX_JSON_BYTES:
+        raise InputError(f"holds {len(chunk) / 2**20:.0f} MiB of JSON, limit {_MAX_JSON_BYTES / 2**20:.0f}", path=path)
+    if (objects := chunk.count(b"{")) > _MAX_OBJECTS:
+        raise InputError(f"holds {objects} objects of JSON, limit {_MAX_OBJECTS}", path=path)
     try:
+        text = chunk.decode()
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"holds broken JSON: {error}", path=path) from error
     if not isinstance(document, dict):
         raise InputError("holds JSON that is not an object", path=path)
-    return document
+    for kind, items in document.items():
+        if isinstance(items, list) and not kind.startswith("extensions"):
+            for i, item in enumerate(items):
+                if not isinstance(item, dict):
+                    raise InputError(f"{kind}[{i}] is not an object", path=path)
+    return text

@@ -1,24 +1,26 @@
 """Assets as GLB files: core glTF 2.0, one mesh, one material, no extensions.
 
-The document is built as plain JSON. glTF's conventions are the project's own (world frame, linear factors,
-uv from the top left), so nothing is turned or flipped here; base colour alone is encoded by the sRGB curve.
+The document is pygltflib's GLTF2, which also lays out the container. glTF's conventions are the project's own
+(world frame, linear factors, uv from the top left), so nothing is turned or flipped here; base colour alone is
+encoded by the sRGB curve.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import pygltflib as gl
 import torch
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from pipeline import __version__
 from pipeline.color import srgb_from_linear
-from pipeline.errors import ReconError
-from pipeline.formats.files import write_atomic
-from pipeline.formats.glb import pack
-from pipeline.formats.gltf_reader import read_glb
+from pipeline.errors import InputError, ReconError
+from pipeline.formats.files import read_regular, write_atomic
+from pipeline.formats.glb import GlbDocument, unpack
+from pipeline.formats.gltf_reader import read_asset
 from pipeline.formats.gltf_vertices import split_at_seams
 from pipeline.formats.images import encode_jpeg, encode_png
 from pipeline.scene import Asset, Material
@@ -26,9 +28,8 @@ from pipeline.scene import Asset, Material
 __all__ = ["WrittenGlb", "read_glb", "write_glb"]
 
 _JPEG_QUALITY = 92
-_FLOAT, _UNSIGNED_SHORT, _UNSIGNED_INT = 5126, 5123, 5125
-_VERTEX_DATA, _INDEX_DATA = 34962, 34963
-_LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP, _REPEAT = 9729, 9987, 33071, 10497
+_MAX_BYTES = 2**31
+_COMPONENT_TYPES = {"float32": gl.FLOAT, "uint16": gl.UNSIGNED_SHORT, "uint32": gl.UNSIGNED_INT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,29 +79,26 @@ def write_glb(
         raise ReconError("a normal map needs tangents, and tangents a normal map", path=path)
     faces, attributes = split_at_seams(mesh, vertex_normals, tangents, path)
     num_vertices = len(attributes["POSITION"])
-    buffer = _Buffer()
-    primitive = {
-        "attributes": {name: buffer.vertex_data(values, name) for name, values in attributes.items()},
-        "indices": buffer.indices(faces, num_vertices=num_vertices),
-        "material": 0,
-    }
-    textures = _add_images(buffer, material, image_format)
-    inside = bool((mesh.uvs >= 0).all() and (mesh.uvs <= 1).all())
-    document = {
-        "asset": {"version": "2.0", "generator": f"recon {__version__}"},
-        "scene": 0,
-        "scenes": [{"name": "scene", "nodes": [0]}],
-        "nodes": [{"name": "asset", "mesh": 0}],
-        "meshes": [{"name": "asset_mesh", "primitives": [primitive]}],
-        "materials": [_describe_material(textures)],
-        "textures": [{"name": name, "sampler": 0, "source": i} for i, name in enumerate(textures)],
-        "images": buffer.image_list,
-        "samplers": [_describe_sampler(_CLAMP if inside else _REPEAT)],
-        "accessors": buffer.accessors,
-        "bufferViews": buffer.views,
-        "buffers": [{"byteLength": len(buffer.data)}],
-    }
-    data = pack(document, bytes(buffer.data))
+    gltf = gl.GLTF2(
+        asset=gl.Asset(generator=f"recon {__version__}"),
+        scene=0,
+        scenes=[gl.Scene(name="scene", nodes=[0])],
+        nodes=[gl.Node(name="asset", mesh=0)],
+        buffers=[gl.Buffer()],
+    )
+    gltf.set_binary_blob(bytearray())
+    accessors = {name: _add_accessor(gltf, values, gl.ARRAY_BUFFER) for name, values in attributes.items()}
+    positions = gltf.accessors[accessors["POSITION"]]
+    positions.min, positions.max = (f(attributes["POSITION"], axis=0).tolist() for f in (np.min, np.max))
+    indices = faces.reshape(-1).astype(np.uint16 if num_vertices <= 65535 else np.uint32)  # 65535 is no index
+    primitive = gl.Primitive(
+        attributes=gl.Attributes(**accessors), indices=_add_accessor(gltf, indices, gl.ELEMENT_ARRAY_BUFFER), material=0
+    )
+    gltf.meshes.append(gl.Mesh(name="asset_mesh", primitives=[primitive]))
+    _add_material(gltf, material, image_format)
+    wrap = gl.CLAMP_TO_EDGE if (mesh.uvs >= 0).all() and (mesh.uvs <= 1).all() else gl.REPEAT
+    gltf.samplers.append(gl.Sampler(magFilter=gl.LINEAR, minFilter=gl.LINEAR_MIPMAP_LINEAR, wrapS=wrap, wrapT=wrap))
+    data = b"".join(gltf.save_to_bytes())
     write_atomic(path, data)
     return WrittenGlb(
         vertices=num_vertices,
@@ -110,85 +108,70 @@ def write_glb(
     )
 
 
-def _add_images(buffer: "_Buffer", material: Material, image_format: Literal["png", "jpeg"]) -> list[str]:
-    """Store the material's maps; returns their names in the order of images and textures."""
-    jpeg = image_format == "jpeg"
-    buffer.image("base_color", _quantised(srgb_from_linear(material.base_color)), jpeg=jpeg)
-    buffer.image("occlusion_roughness_metallic", _quantised(material.orm), jpeg=jpeg)
+def read_glb(path: Path) -> tuple[Asset, Float[Tensor, "vertices 3"]]:
+    """Read a GLB file into an asset and the unit normals of its vertices, in glTF's world frame.
+
+    All primitives become one mesh, with the transforms of their nodes applied. Vertices with equal position and
+    normal are joined (a file splits them at texture seams); their corners keep their own uv. Textures are
+    multiplied by the material's factors and brought to one size. Light, emission and opacity are not read.
+
+    Raises:
+        InputError: When the file is damaged, refers to other files, or needs more than this reader knows.
+    """
+    text, binary = unpack(read_regular(path, max_bytes=_MAX_BYTES), path)
+    try:
+        gltf = gl.GLTF2.from_json(text)
+        default = gl.Material()
+        for material in (*gltf.materials, default):
+            material.pbrMetallicRoughness = material.pbrMetallicRoughness or gl.PbrMetallicRoughness()
+        return read_asset(GlbDocument(gltf=gltf, binary=binary, path=path), default)
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"is not a valid glTF file: {type(error).__name__}: {error}", path=path) from error
+
+
+def _add_material(gltf: gl.GLTF2, material: Material, image_format: Literal["png", "jpeg"]) -> None:
+    """Add the material with its maps; images and textures stand in the same order."""
+    maps = {"base_color": srgb_from_linear(material.base_color), "occlusion_roughness_metallic": material.orm}
     if material.normal is not None:
-        buffer.image("normal", _quantised(material.normal), jpeg=False)
-    return [image["name"] for image in buffer.image_list]
+        maps["normal"] = material.normal
+    for source, (name, values) in enumerate(maps.items()):
+        jpeg = image_format == "jpeg" and name != "normal"
+        pixels = _quantised(values)
+        view = _append(gltf, encode_jpeg(pixels, quality=_JPEG_QUALITY) if jpeg else encode_png(pixels))
+        gltf.images.append(gl.Image(name=name, mimeType=gl.IMAGEJPEG if jpeg else gl.IMAGEPNG, bufferView=view))
+        gltf.textures.append(gl.Texture(name=name, sampler=0, source=source))
+    gltf.materials.append(
+        gl.Material(
+            name="asset_material",
+            pbrMetallicRoughness=gl.PbrMetallicRoughness(
+                baseColorTexture=gl.TextureInfo(index=0), metallicRoughnessTexture=gl.TextureInfo(index=1)
+            ),
+            occlusionTexture=gl.OcclusionTextureInfo(index=1),
+            normalTexture=gl.NormalMaterialTexture(index=2) if "normal" in maps else None,
+        )
+    )
 
 
 def _quantised(values: Float[Tensor, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
     return (values.detach().cpu().float().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
-def _describe_material(textures: list[str]) -> dict[str, Any]:
-    index = {name: {"index": i} for i, name in enumerate(textures)}
-    material: dict[str, Any] = {
-        "name": "asset_material",
-        "pbrMetallicRoughness": {
-            "baseColorTexture": index["base_color"],
-            "metallicRoughnessTexture": index["occlusion_roughness_metallic"],
-        },
-        "occlusionTexture": index["occlusion_roughness_metallic"],
-        "alphaMode": "OPAQUE",
-        "doubleSided": False,
-    }
-    if "normal" in index:
-        material["normalTexture"] = index["normal"]
-    return material
-
-
-def _describe_sampler(wrap: int) -> dict[str, int]:
-    return {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": wrap, "wrapT": wrap}
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Buffer:
-    """The binary chunk while it grows, and the JSON that describes it."""
-
-    data: bytearray = field(default_factory=bytearray)
-    views: list[dict[str, int]] = field(default_factory=list)
-    accessors: list[dict[str, Any]] = field(default_factory=list)
-    image_list: list[dict[str, Any]] = field(default_factory=list)
-
-    def vertex_data(self, values: Float32[np.ndarray, "corners width"], name: str) -> int:
-        """Append the attribute `name`; returns its accessor."""
-        accessor: dict[str, Any] = {
-            "bufferView": self._append(values.astype("<f4").tobytes(), {"target": _VERTEX_DATA}),
-            "componentType": _FLOAT,
-            "count": len(values),
-            "type": f"VEC{values.shape[1]}",
-        }
-        if name == "POSITION":
-            accessor |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
-        self.accessors.append(accessor)
-        return len(self.accessors) - 1
-
-    def indices(self, faces: Int64[np.ndarray, "faces 3"], *, num_vertices: int) -> int:
-        """Append triangles, 16 bits an index where that suffices (65535 is no index); returns their accessor."""
-        small = num_vertices <= 65535
-        data = faces.astype("<u2" if small else "<u4").tobytes()
-        self.accessors.append(
-            {
-                "bufferView": self._append(data, {"target": _INDEX_DATA}),
-                "componentType": _UNSIGNED_SHORT if small else _UNSIGNED_INT,
-                "count": faces.size,
-                "type": "SCALAR",
-            }
+def _add_accessor(gltf: gl.GLTF2, values: Shaped[np.ndarray, "rows *width"], target: int) -> int:
+    """Append numbers, one or a vector a row; returns their accessor."""
+    gltf.accessors.append(
+        gl.Accessor(
+            bufferView=_append(gltf, values.astype(values.dtype.newbyteorder("<")).tobytes(), target),
+            componentType=_COMPONENT_TYPES[values.dtype.name],
+            count=len(values),
+            type=gl.SCALAR if values.ndim == 1 else f"VEC{values.shape[1]}",
         )
-        return len(self.accessors) - 1
+    )
+    return len(gltf.accessors) - 1
 
-    def image(self, name: str, pixels: UInt8[np.ndarray, "height width 3"], *, jpeg: bool) -> None:
-        """Append an encoded picture."""
-        data = encode_jpeg(pixels, quality=_JPEG_QUALITY) if jpeg else encode_png(pixels)
-        kind = "image/jpeg" if jpeg else "image/png"
-        self.image_list.append({"name": name, "mimeType": kind, "bufferView": self._append(data, {})})
 
-    def _append(self, data: bytes, more: dict[str, int]) -> int:
-        self.data.extend(b"\0" * (-len(self.data) % 4))
-        self.views.append({"buffer": 0, "byteOffset": len(self.data), "byteLength": len(data), **more})
-        self.data.extend(data)
-        return len(self.views) - 1
+def _append(gltf: gl.GLTF2, data: bytes, target: int | None = None) -> int:
+    """Append bytes to the binary chunk, which `save_to_bytes` aligns; returns their buffer view."""
+    blob = gltf.binary_blob()
+    gltf.bufferViews.append(gl.BufferView(buffer=0, byteOffset=len(blob), byteLength=len(data), target=target))
+    blob.extend(data)
+    return len(gltf.bufferViews) - 1

@@ -3,9 +3,7 @@
 Nothing outside the file is ever opened. Every index and size is checked before it is used.
 """
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -15,41 +13,31 @@ from torch.nn.functional import interpolate
 
 from pipeline.color import linear_from_srgb
 from pipeline.errors import InputError
-from pipeline.formats.files import read_regular
-from pipeline.formats.glb import GlbDocument, unpack
+from pipeline.formats.glb import GlbDocument, GltfObject
 from pipeline.formats.gltf_vertices import area_weighted_normals, first_of_equal
 from pipeline.formats.images import decode_texture
 from pipeline.scene import Asset, Material, Mesh
 
-_MAX_BYTES = 2**31
 _MAX_DEPTH = 64
 _TRIANGLES = 4
 
 
-def read_glb(path: Path) -> tuple[Asset, Float[Tensor, "vertices 3"]]:
-    """Read a GLB file into an asset and the unit normals of its vertices, in glTF's world frame.
+def read_asset(document: GlbDocument, default: GltfObject) -> tuple[Asset, Float[Tensor, "vertices 3"]]:
+    """The asset of a parsed file and the unit normals of its vertices; `read_glb` says what is read, and how.
 
-    All primitives become one mesh, with the transforms of their nodes applied. Vertices with equal position and
-    normal are joined (a file splits them at texture seams); their corners keep their own uv. Textures are
-    multiplied by the material's factors and brought to one size. Light, emission and opacity are not read.
+    Args:
+        document: The file. Its materials, and `default`, are pygltflib's, each with its PbrMetallicRoughness.
+        default: The material of primitives that name none.
 
     Raises:
-        InputError: When the file is damaged, refers to other files, or needs more than this reader knows.
+        InputError: When the file refers to other files, contradicts itself, or needs more than this reader knows.
     """
-    document = unpack(read_regular(path, max_bytes=_MAX_BYTES), path)
-    try:
-        return _read_asset(document)
-    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise InputError(f"is not a valid glTF file: {type(error).__name__}: {error}", path=path) from error
-
-
-def _read_asset(document: GlbDocument) -> tuple[Asset, Float[Tensor, "vertices 3"]]:
-    if required := document.json.get("extensionsRequired"):
-        raise InputError(f"requires the extensions {', '.join(map(str, required))}", path=document.path)
+    if required := document.gltf.extensionsRequired:
+        raise InputError(f"requires the extensions {', '.join(required)}", path=document.path)
     parts, materials = [], set()
     for primitive, world_from_node in _primitives(document):
         parts.append(_read_primitive(document, primitive, world_from_node))
-        materials.add(primitive.get("material"))
+        materials.add(primitive.material)
     if not parts:
         raise InputError("holds no triangles", path=document.path)
     if len(materials) > 1:
@@ -65,14 +53,14 @@ def _read_asset(document: GlbDocument) -> tuple[Asset, Float[Tensor, "vertices 3
         uv_faces=torch.tensor(corners),
     )
     index = materials.pop()
-    material = _read_material(document, {} if index is None else document.item("materials", index))
+    material = _read_material(document, default if index is None else document.item("materials", index))
     return Asset(mesh=mesh, material=material), torch.tensor(normals[kept], dtype=torch.float32)
 
 
-def _primitives(document: GlbDocument) -> Iterator[tuple[Mapping[str, Any], Float64[np.ndarray, "4 4"]]]:
+def _primitives(document: GlbDocument) -> Iterator[tuple[GltfObject, Float64[np.ndarray, "4 4"]]]:
     """All primitives of the scene with the transforms of their nodes."""
-    scenes = document.json.get("scenes")
-    roots = document.item("scenes", document.json.get("scene", 0)).get("nodes", []) if scenes else [0]
+    gltf = document.gltf
+    roots = document.item("scenes", gltf.scene or 0).nodes if gltf.scenes else [0]
     waiting = [(root, np.eye(4), 0) for root in roots]
     seen: set[int] = set()
     while waiting:
@@ -82,27 +70,27 @@ def _primitives(document: GlbDocument) -> Iterator[tuple[Mapping[str, Any], Floa
         seen.add(index)
         node = document.item("nodes", index)
         world_from_node = world_from_parent @ _parent_from_node(node)
-        if "mesh" in node:
-            for primitive in document.item("meshes", node["mesh"])["primitives"]:
+        if node.mesh is not None:
+            for primitive in document.item("meshes", node.mesh).primitives:
                 yield primitive, world_from_node
-        waiting += [(child, world_from_node, depth + 1) for child in node.get("children", [])]
+        waiting += [(child, world_from_node, depth + 1) for child in node.children]
 
 
-def _parent_from_node(node: Mapping[str, Any]) -> Float64[np.ndarray, "4 4"]:
+def _parent_from_node(node: GltfObject) -> Float64[np.ndarray, "4 4"]:
     """A node's transform: its matrix (stored by columns), or translation @ rotation @ scale."""
-    if "matrix" in node:
-        return np.array(node["matrix"], np.float64).reshape(4, 4).T
-    x, y, z, w = np.array(node.get("rotation", [0, 0, 0, 1]), np.float64)
+    if node.matrix is not None:
+        return np.array(node.matrix, np.float64).reshape(4, 4).T
+    x, y, z, w = np.array(node.rotation or [0, 0, 0, 1], np.float64)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     transform = np.eye(4)
     transform[:3, :3] = np.eye(3) + 2 * w * cross + 2 * cross @ cross
-    transform[:3, :3] *= np.array(node.get("scale", [1, 1, 1]), np.float64)
-    transform[:3, 3] = node.get("translation", [0, 0, 0])
+    transform[:3, :3] *= np.array(node.scale or [1, 1, 1], np.float64)
+    transform[:3, 3] = node.translation or [0, 0, 0]
     return transform
 
 
 def _read_primitive(
-    document: GlbDocument, primitive: Mapping[str, Any], world_from_node: Float64[np.ndarray, "4 4"]
+    document: GlbDocument, primitive: GltfObject, world_from_node: Float64[np.ndarray, "4 4"]
 ) -> tuple[
     Float[np.ndarray, "corners 3"],
     Float[np.ndarray, "corners 3"],
@@ -110,15 +98,18 @@ def _read_primitive(
     Int64[np.ndarray, "faces 3"],
 ]:
     """World positions, unit normals, uvs and triangles of one primitive."""
-    attributes = primitive["attributes"]
-    if primitive.get("mode", _TRIANGLES) != _TRIANGLES or "COLOR_0" in attributes:
+    attributes = primitive.attributes
+    if primitive.mode != _TRIANGLES or attributes.COLOR_0 is not None:
         raise InputError("holds lines, points, strips or vertex colours; triangles can be read", path=document.path)
-    positions = document.accessor(attributes["POSITION"], width=3)
+    positions = document.accessor(attributes.POSITION, width=3)
     count = len(positions)
-    uvs = document.accessor(attributes["TEXCOORD_0"], width=2) if "TEXCOORD_0" in attributes else np.zeros((count, 2))
-    given = document.accessor(attributes["NORMAL"], width=3) if "NORMAL" in attributes else None
-    if "indices" in primitive:
-        faces = document.accessor(primitive["indices"], width=1).astype(np.int64).reshape(-1, 3)
+    uvs, given = np.zeros((count, 2)), None
+    if attributes.TEXCOORD_0 is not None:
+        uvs = document.accessor(attributes.TEXCOORD_0, width=2)
+    if attributes.NORMAL is not None:
+        given = document.accessor(attributes.NORMAL, width=3)
+    if primitive.indices is not None:
+        faces = document.accessor(primitive.indices, width=1).astype(np.int64).reshape(-1, 3)
     else:
         faces = np.arange(count).reshape(-1, 3)
     if len(uvs) != count or (given is not None and len(given) != count) or faces.min(initial=0) < 0:
@@ -134,20 +125,22 @@ def _read_primitive(
     return positions, normals, uvs, faces
 
 
-def _read_material(document: GlbDocument, material: Mapping[str, Any]) -> Material:
+def _read_material(document: GlbDocument, material: GltfObject) -> Material:
     """The maps of a material, linear, multiplied by its factors, all in the size of the largest."""
-    rough = material.get("pbrMetallicRoughness", {})
-    base = linear_from_srgb(_texture(document, rough.get("baseColorTexture")))
-    base = base * torch.tensor(rough.get("baseColorFactor", [1.0] * 4)[:3])
-    packed = _texture(document, rough.get("metallicRoughnessTexture"))
-    occlusion = _texture(document, material.get("occlusionTexture"))[..., :1]
-    occlusion = 1 + material.get("occlusionTexture", {}).get("strength", 1.0) * (occlusion - 1)
-    normal = _texture(document, material["normalTexture"]) if "normalTexture" in material else None
+    rough = material.pbrMetallicRoughness
+    base = linear_from_srgb(_texture(document, rough.baseColorTexture))
+    red, green, blue, _ = rough.baseColorFactor
+    base = base * torch.tensor([red, green, blue])
+    packed = _texture(document, rough.metallicRoughnessTexture)
+    occlusion = _texture(document, material.occlusionTexture)[..., :1]
+    if material.occlusionTexture is not None:
+        occlusion = 1 + material.occlusionTexture.strength * (occlusion - 1)
+    normal = _texture(document, material.normalTexture) if material.normalTexture is not None else None
     maps = [base, packed, occlusion] if normal is None else [base, packed, occlusion, normal]
     size = max(m.shape[0] for m in maps), max(m.shape[1] for m in maps)
     base, packed, occlusion, *normals = (_resized(m, size) for m in maps)
-    roughness = packed[..., 1] * rough.get("roughnessFactor", 1.0)
-    metallic = packed[..., 2] * rough.get("metallicFactor", 1.0)
+    roughness = packed[..., 1] * rough.roughnessFactor
+    metallic = packed[..., 2] * rough.metallicFactor
     orm = torch.stack([occlusion[..., 0], roughness, metallic], -1)
     return Material(base_color=base, orm=orm, normal=normals[0] if normals else None)
 
@@ -161,12 +154,12 @@ def _resized(
     return planes[0].movedim(0, -1)
 
 
-def _texture(document: GlbDocument, info: Mapping[str, Any] | None) -> Float[Tensor, "height width 3"]:
+def _texture(document: GlbDocument, info: GltfObject | None) -> Float[Tensor, "height width 3"]:
     """A texture's values in [0, 1] as stored, or one white texel when there is none."""
     if info is None:
         return torch.ones(1, 1, 3)
-    if info.get("texCoord", 0) != 0 or "KHR_texture_transform" in info.get("extensions", {}):
+    if info.texCoord or "KHR_texture_transform" in info.extensions:
         raise InputError("uses a second set of texture coordinates or transforms them", path=document.path)
-    image = document.item("images", document.item("textures", info["index"])["source"])
-    data = document.view(image["bufferView"])[0] if "bufferView" in image else document.data_uri(image["uri"])
+    image = document.item("images", document.item("textures", info.index).source)
+    data = document.data_uri(image.uri) if image.bufferView is None else document.view(image.bufferView)[0]
     return torch.tensor(decode_texture(data, document.path)) / 255
