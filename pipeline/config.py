@@ -172,6 +172,7 @@ class AppearanceConfig:
         light: "sh" (spherical harmonics) or "octahedral" (a small map, which glossy objects need).
         sh_degree: Degree of the spherical harmonics.
         light_map_px: Texels along an edge of the octahedral map.
+        shadows: Whether the mesh shadows and lights itself; off, all shading is baked into colour.
         start_roughness: Roughness at the start; sharp light needs a smooth start, soft light a rough one.
         learning_rate_maps: Step of the textures (logits).
         learning_rate_light: Step of the light.
@@ -190,6 +191,7 @@ class AppearanceConfig:
     light: str = "octahedral"
     sh_degree: int = 8
     light_map_px: int = 128
+    shadows: bool = True
     start_roughness: float = 0.2
     learning_rate_maps: float = 0.04
     learning_rate_light: float = 0.06

@@ -33,6 +33,19 @@ def reflected_lobe(cosine: Float[Tensor, "..."], roughness: float) -> Float[Tens
     return ggx_distribution(cos_h, max(roughness, MIN_ROUGHNESS) ** 2) * cosine.clamp_min(0)
 
 
+def dominant_direction(
+    normal: Float[Tensor, "points 3"], wo: Float[Tensor, "points 3"], roughness: Float[Tensor, "points"]
+) -> Float[Tensor, "points 3"]:
+    """Where most of the mirrored light comes from: on rough surfaces nearer to the normal than the mirror direction.
+
+    Lagarde and de Rousiers 2014, "Moving Frostbite to PBR", listing 22; unit directions.
+    """
+    mirrored = 2 * (normal * wo).sum(-1, keepdim=True).clamp_min(1e-3) * normal - wo
+    smooth = (1 - roughness**2).clamp_min(0)[:, None]
+    share = smooth**1.5 + smooth * (1 - smooth)
+    return torch.nn.functional.normalize(normal + share * (mirrored - normal), dim=-1)
+
+
 @functools.cache
 def directional_albedo_table(device: torch.device) -> Float[Tensor, "entries 2"]:
     """Scale and bias of f0 in the specular albedo, over 32 x 32 (n.v, roughness), roughness fastest.

@@ -1,15 +1,15 @@
 """Shading of surface points under prefiltered light."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.shading.disney import DIELECTRIC_F0, directional_albedo
+from pipeline.shading.disney import DIELECTRIC_F0, directional_albedo, dominant_direction
 from pipeline.shading.prefilter import PrefilteredLight
+from pipeline.shading.shadowed_light import ShadowedLight
 
 
 def shade(
-    light: PrefilteredLight,
+    light: PrefilteredLight | ShadowedLight,
     *,
     base_color: Float[Tensor, "points 3"],
     roughness: Float[Tensor, "points"],
@@ -17,13 +17,13 @@ def shade(
     normal: Float[Tensor, "points 3"],
     wo: Float[Tensor, "points 3"],
 ) -> Float[Tensor, "points 3"]:
-    """Radiance towards the camera, linear RGB, without shadows.
+    """Radiance towards the camera, linear RGB.
 
     The glTF 2.0 metallic-roughness model: a metal mirrors with f0 = base colour, a dielectric with 4 % over a
     Lambertian base that gets what the surface does not mirror; `metallic` blends the two.
 
     Args:
-        light: Prefiltered distant light.
+        light: Prefiltered distant light, for points in the open or for these points of a mesh.
         base_color: Linear RGB in [0, 1].
         roughness: Perceptual roughness in [0, 1].
         metallic: 0 dielectric .. 1 metal.
@@ -31,9 +31,8 @@ def shade(
         wo: Unit directions to the camera, world frame.
     """
     cos_v = (normal * wo).sum(-1).clamp_min(1e-3)
-    mirrored = 2 * cos_v[:, None] * normal - wo
     scale, bias = directional_albedo(cos_v, roughness)
-    reflected = light.specular(torch.nn.functional.normalize(mirrored, dim=-1), roughness)
+    reflected = light.specular(dominant_direction(normal, wo, roughness), roughness)
     f0 = DIELECTRIC_F0 + metallic[:, None] * (base_color - DIELECTRIC_F0)
     specular = reflected * (f0 * scale[:, None] + bias[:, None])
     passed_on = (1 - DIELECTRIC_F0 * scale - bias).clamp_min(0) * (1 - metallic)

@@ -5,19 +5,16 @@ from pathlib import Path
 
 import torch
 
-from pipeline.color import srgb_from_linear
 from pipeline.config import AppearanceConfig
 from pipeline.errors import CaptureError
 from pipeline.formats.tensors import load_asset, save_asset
 from pipeline.geometry.mesh_ops import vertex_normals
-from pipeline.metrics import psnr
 from pipeline.scene import Asset, Capture, Environment, Material
-from pipeline.shading.prefilter import prefilter
-from pipeline.shading.shade import shade
-from pipeline.shading.texture_pyramid import sample_texture
+from pipeline.shading.render import vertex_uvs
+from pipeline.shading.visibility import trace_visibility
 from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
-from pipeline.stages.appearance_fit import AppearanceFit
-from pipeline.stages.appearance_pixels import Pixels, collect_pixels
+from pipeline.stages.appearance_fit import AppearanceFit, Shadows
+from pipeline.stages.appearance_pixels import collect_pixels
 from pipeline.workspace import Stage, StageContext
 
 MIN_PIXELS = 1000
@@ -42,52 +39,38 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     )
     if len(pixels) < MIN_PIXELS:
         raise CaptureError(f"{len(pixels)} pixels show the object, {MIN_PIXELS} needed", remedy="check the masks")
-    fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=context.runtime.seed)
+    context.progress(0.15, "tracing shadows")
+    visibility = trace_visibility(mesh.vertices, mesh.faces, normals)
+    shadows = Shadows(visibility=visibility, uvs=vertex_uvs(mesh)) if config.shadows else None
+    fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=context.runtime.seed, shadows=shadows)
     loss = fit.run(
         context.folder / "checkpoint.safetensors", lambda part, note: context.progress(0.15 + 0.8 * part, note)
     )
     context.progress(0.95, "filling unseen texels")
     seen = seen_weight(pixels.uv, config.texture_px)
-    in_chart, position = texel_surface(mesh, config.texture_px, rasterizer)
-    maps = torch.sigmoid(fit.maps.bake()).cpu()
-    maps = fill_unseen(maps, seen > SEEN, in_chart, position)
-    environment = fit.environment
-    asset = dataclasses.replace(
-        blank,
-        material=Material(
-            base_color=maps[..., :3].contiguous(),
-            orm=torch.cat([torch.ones_like(maps[..., :1]), maps[..., 3:]], -1),
-            confidence=(seen / (seen + 4)).clamp(0, 1),
-        ),
-        environment=Environment(coefficients=environment.coefficients.detach().cpu(), basis=environment.basis),
+    in_chart, surface = texel_surface(
+        mesh, torch.cat([mesh.vertices, visibility.ambient[:, None]], 1), config.texture_px, rasterizer
     )
+    maps = torch.cat([torch.sigmoid(fit.maps.bake()).cpu(), surface[..., 3:]], -1)
+    maps = fill_unseen(maps, seen > SEEN, in_chart, surface[..., :3])
     figures = {
         "pixels": float(len(pixels)),
         "loss": loss,
-        "photo_psnr": _photo_psnr(asset, pixels),
+        "photo_psnr": fit.photo_psnr(),
         "unseen_share": float((in_chart & (seen <= SEEN)).sum() / in_chart.sum().clamp_min(1)),
     }
     context.metrics.update(figures)
-    return dataclasses.replace(asset, provenance=figures)
-
-
-def _photo_psnr(asset: Asset, pixels: Pixels) -> float:
-    """PSNR in sRGB of the finished maps over a sample of the pixels that they were fitted to."""
-    if asset.material is None or asset.environment is None:
-        return 0.0
-    some = pixels.batch(torch.linspace(0, len(pixels) - 1, min(len(pixels), 200_000)).long())
-    maps = torch.cat([asset.material.base_color, asset.material.orm[..., 1:]], -1)
-    values = sample_texture(maps, some.uv.cpu())
-    with torch.no_grad():
-        color = shade(
-            prefilter(asset.environment),
-            base_color=values[:, :3],
-            roughness=values[:, 3],
-            metallic=values[:, 4],
-            normal=some.normal.cpu(),
-            wo=some.wo.cpu(),
-        )
-    return psnr(srgb_from_linear(color), srgb_from_linear(some.target.cpu()))
+    environment = fit.environment
+    return dataclasses.replace(
+        blank,
+        material=Material(
+            base_color=maps[..., :3].contiguous(),
+            orm=maps[..., [5, 3, 4]],
+            confidence=(seen / (seen + 4)).clamp(0, 1),
+        ),
+        environment=Environment(coefficients=environment.coefficients.detach().cpu(), basis=environment.basis),
+        provenance=figures,
+    )
 
 
 def _save(asset: Asset, folder: Path) -> None:
@@ -104,4 +87,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {asset.provenance['photo_psnr']:.1f} dB against the photos"
 
 
-STAGE = Stage(name="appearance", version=1, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=2, compute=fit_appearance, save=_save, load=_load, summary=_summary)

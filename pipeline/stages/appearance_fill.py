@@ -22,15 +22,14 @@ def seen_weight(uv: Float[Tensor, "pixels 2"], size: int) -> Float[Tensor, "size
 
 
 def texel_surface(
-    mesh: Mesh, size: int, rasterizer: Rasterizer
-) -> tuple[Bool[Tensor, "size size"], Float[Tensor, "size size 3"]]:
-    """Texels whose centre lies in a chart, and their positions in the world."""
+    mesh: Mesh, values: Float[Tensor, "vertices channels"], size: int, rasterizer: Rasterizer
+) -> tuple[Bool[Tensor, "size size"], Float[Tensor, "size size channels"]]:
+    """Texels whose centre lies in a chart, and vertex values (positions, say) interpolated at them."""
     if mesh.uvs is None or mesh.uv_faces is None:
         raise ValueError("the mesh has no texture coordinates")
     clip = torch.cat([mesh.uvs * 2 - 1, torch.zeros(len(mesh.uvs), 1), torch.ones(len(mesh.uvs), 1)], 1)
     raster = rasterizer.rasterize(clip[None], mesh.uv_faces, size_px=(size, size))
-    position = rasterizer.interpolate(mesh.vertices, raster, mesh.faces)
-    return raster.mask[0], position[0]
+    return raster.mask[0], rasterizer.interpolate(values, raster, mesh.faces)[0]
 
 
 def fill_unseen(

@@ -6,6 +6,7 @@ all views and compares it with the photos, so its cost depends neither on image 
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,13 +15,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipeline.color import srgb_from_linear
 from pipeline.config import AppearanceConfig
 from pipeline.losses import parsimony_loss, photometric_loss, white_light_loss
+from pipeline.metrics import psnr
 from pipeline.scene import Environment
 from pipeline.shading.octahedral import texel_directions
-from pipeline.shading.prefilter import prefilter, radiance
+from pipeline.shading.prefilter import PrefilteredLight, prefilter, radiance
 from pipeline.shading.shade import shade
+from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bounce_light, shadowed_light
 from pipeline.shading.texture_pyramid import TexturePyramid
+from pipeline.shading.visibility import Visibility
 from pipeline.stages.appearance_pixels import Pixels
 
 START_BASE_COLOR, START_LIGHT = 0.2, 1.5  # a bright start with dim light turns everything metallic
@@ -28,7 +33,22 @@ START_METALLIC = 0.02
 METALLIC_FROM = 0.6  # share of the steps after which metallic may leave its start
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
 PARSIMONY_PIXELS = 1500
+BOUNCE_STEPS = 50
+PSNR_PIXELS = 100_000
 SMOOTH_PIXELS = 4096
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shadows:
+    """What the fit knows of the mesh that its pixels lie on.
+
+    Attributes:
+        visibility: What its vertices see.
+        uvs: A texture coordinate of each vertex.
+    """
+
+    visibility: Visibility
+    uvs: Float[Tensor, "vertices 2"]
 
 
 class AppearanceFit:
@@ -39,10 +59,14 @@ class AppearanceFit:
         config: Steps, sizes and rates.
         texture_px: Texels along an edge of the maps.
         seed: Seed of the batches; step k always draws the same pixels.
+        shadows: What the mesh hides from itself; none takes every point as in the open.
     """
 
-    def __init__(self, pixels: Pixels, config: AppearanceConfig, *, texture_px: int, seed: int) -> None:
-        self.pixels, self.config, self.seed = pixels, config, seed
+    def __init__(
+        self, pixels: Pixels, config: AppearanceConfig, *, texture_px: int, seed: int, shadows: Shadows | None = None
+    ) -> None:
+        self.pixels, self.config, self.seed, self.shadows = pixels, config, seed, shadows
+        self.bounce: Bounce | None = None
         self.step = 0
         roughness = config.start_roughness
         start = [_logit(START_BASE_COLOR)] * 3 + [_logit(roughness), _logit(START_METALLIC)]
@@ -65,20 +89,10 @@ class AppearanceFit:
 
     def advance(self) -> float:
         """Take one step; returns the photometric loss."""
-        batch = self.pixels.batch(self._draw(self.config.batch_px, stream=0))
+        batch = self.pixels.batch(self._draw(self.config.batch_px))
         values = torch.sigmoid(self.maps(batch.uv))
-        base_color, roughness, metallic = values[:, :3], values[:, 3], values[:, 4]
-        if self.step < METALLIC_FROM * self.config.steps:
-            metallic = torch.full_like(metallic, START_METALLIC)
         environment = self.environment
-        color = shade(
-            prefilter(environment),
-            base_color=base_color,
-            roughness=roughness,
-            metallic=metallic,
-            normal=batch.normal,
-            wo=batch.wo,
-        )
+        color = self._shade(batch, values, environment)
         photometric = photometric_loss(color, batch.target)
         loss = photometric + self._material_priors(batch, values) + self._light_priors(environment)
         for optimizer in self.optimizers:
@@ -90,8 +104,42 @@ class AppearanceFit:
         self._schedule()
         return float(photometric.detach())
 
-    def _draw(self, count: int, *, stream: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + 2 * self.step + stream)
+    def _shade(
+        self, batch: Pixels, values: Float[Tensor, "pixels 5"], environment: Environment
+    ) -> Float[Tensor, "pixels 3"]:
+        metallic = values[:, 4]
+        if self.step < METALLIC_FROM * self.config.steps:
+            metallic = torch.full_like(metallic, START_METALLIC)
+        return shade(
+            self._light(environment, batch),
+            base_color=values[:, :3],
+            roughness=values[:, 3],
+            metallic=metallic,
+            normal=batch.normal,
+            wo=batch.wo,
+        )
+
+    def photo_psnr(self) -> float:
+        """PSNR in dB, in sRGB, over a sample of the pixels that the fit learned from."""
+        count = min(len(self.pixels), PSNR_PIXELS)
+        some = self.pixels.batch(torch.linspace(0, len(self.pixels) - 1, count, device=self.pixels.uv.device).long())
+        with torch.no_grad():
+            color = self._shade(some, torch.sigmoid(self.maps(some.uv)), self.environment)
+        return psnr(srgb_from_linear(color), srgb_from_linear(some.target))
+
+    def _light(self, environment: Environment, batch: Pixels) -> PrefilteredLight | ShadowedLight:
+        """The light at the batch; the bounce follows the slow change of material and light."""
+        if self.shadows is None or batch.surface is None:
+            return prefilter(environment)
+        if self.bounce is None or self.step % BOUNCE_STEPS == 0:
+            with torch.no_grad():
+                values = torch.sigmoid(self.maps(self.shadows.uvs))
+            reflectance = values[:, :3] * (1 - values[:, 4:])
+            self.bounce = bounce_light(environment, self.shadows.visibility, reflectance)
+        return shadowed_light(environment, self.shadows.visibility, batch.surface, self.bounce)
+
+    def _draw(self, count: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         return torch.randint(len(self.pixels), (count,), generator=generator).to(self.pixels.uv.device)
 
     def _material_priors(self, batch: Pixels, values: Float[Tensor, "pixels 5"]) -> Float[Tensor, ""]:

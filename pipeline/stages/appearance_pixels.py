@@ -13,6 +13,7 @@ from pipeline.formats.views import read_view_image
 from pipeline.raster.gbuffer import render_gbuffer
 from pipeline.raster.rasterizer import Rasterizer
 from pipeline.scene import Capture, Mesh, View
+from pipeline.shading.visibility import SurfacePoints, surface_points
 
 MIN_COS = 0.1  # flatter views of the surface are mostly outline
 EDGE_PX = 1.5  # pixels this close to the outline mix object and background
@@ -27,12 +28,14 @@ class Pixels:
         normal: Unit world normals.
         wo: Unit directions to the camera.
         target: Linear photo values.
+        surface: The same points on the mesh, for shadows; none shades them in the open.
     """
 
     uv: Float[Tensor, "pixels 2"]
     normal: Float[Tensor, "pixels 3"]
     wo: Float[Tensor, "pixels 3"]
     target: Float[Tensor, "pixels 3"]
+    surface: SurfacePoints | None = None
 
     def __len__(self) -> int:
         """Number of pixels."""
@@ -40,7 +43,16 @@ class Pixels:
 
     def batch(self, index: Tensor) -> "Pixels":
         """The pixels at `index`."""
-        return Pixels(uv=self.uv[index], normal=self.normal[index], wo=self.wo[index], target=self.target[index])
+        surface = self.surface and SurfacePoints(
+            corners=self.surface.corners[index].long(), weights=self.surface.weights[index]
+        )
+        return Pixels(
+            uv=self.uv[index],
+            normal=self.normal[index],
+            wo=self.wo[index],
+            target=self.target[index],
+            surface=surface,
+        )
 
 
 def image_scale(capture: Capture, max_pixels: int) -> float:
@@ -67,8 +79,9 @@ def collect_pixels(
     for index, view in enumerate(capture.views):
         progress(index / len(capture.views), f"surface of {view.name}")
         parts.append(_view_pixels(view, scale, mesh, normals, rasterizer))
-    uv, normal, wo, target = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
-    return Pixels(uv=uv, normal=normal, wo=wo, target=target)
+    uv, normal, wo, target, corners, weights = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+    surface = SurfacePoints(corners=corners, weights=weights)
+    return Pixels(uv=uv, normal=normal, wo=wo, target=target, surface=surface)
 
 
 def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasterizer: Rasterizer) -> tuple[Tensor, ...]:
@@ -81,7 +94,15 @@ def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasteriz
         mask = resize(images.read_mask(view.mask_path).numpy(), camera.width, camera.height)
         usable &= _inner(torch.from_numpy(mask).to(usable.device) > 0.99)
     linear = read_view_image(view, camera.width, camera.height).to(position.device)
-    return buffer.uv[0][usable], normal[usable], wo[usable], linear[usable]
+    points = surface_points(mesh, buffer.face_id[0][usable], buffer.barycentrics[0][usable])
+    return (
+        buffer.uv[0][usable],
+        normal[usable],
+        wo[usable],
+        linear[usable],
+        points.corners.int(),
+        points.weights,
+    )
 
 
 def _inner(mask: Bool[Tensor, "height width"]) -> Bool[Tensor, "height width"]:

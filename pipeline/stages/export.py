@@ -16,10 +16,9 @@ from pipeline.formats import gltf, images, transforms_json
 from pipeline.formats.radiance import write_hdr
 from pipeline.formats.views import read_view_image
 from pipeline.frames import direction_from_equirect_uv
-from pipeline.geometry.mesh_ops import vertex_normals
 from pipeline.scene import Asset, Capture, Environment, View
 from pipeline.shading.prefilter import radiance
-from pipeline.shading.render import Picture, render
+from pipeline.shading.render import Picture, light_mesh, render
 from pipeline.stages.export_preview import preview_row, srgb_bytes
 from pipeline.workspace import Stage, StageContext, write_json
 
@@ -45,11 +44,11 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     mesh = dataclasses.replace(asset.mesh, vertices=_transform(asset.mesh.vertices, placed_from_world))
     placed = dataclasses.replace(asset, mesh=mesh)
     views = tuple(dataclasses.replace(v, camera=v.camera.moved(placed_from_world)) for v in capture.views)
-    normals = vertex_normals(mesh.vertices, mesh.faces)
+    scene = light_mesh(placed, asset.environment)
     folder = context.folder
     context.progress(0.0, "asset.glb")
     image_format: Literal["png", "jpeg"] = "jpeg" if config.image_format == "jpeg" else "png"
-    gltf.write_glb(placed, normals, folder / "asset.glb", image_format=image_format)
+    gltf.write_glb(placed, scene.normals, folder / "asset.glb", image_format=image_format)
     transforms_json.write_cameras(folder / "cameras.json", {v.name: v.camera for v in views})
     write_hdr(folder / "light.hdr", equirect(asset.environment, config.light_height_px))
     (folder / "render").mkdir(exist_ok=True)
@@ -57,7 +56,7 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     shown = _spread(views, config.preview_views)
     for index, view in enumerate(shown):
         context.progress(0.2 + 0.8 * index / len(shown), f"preview of {view.name}")
-        picture = render(placed, normals, view.camera, context.runtime.rasterizer)
+        picture = render(placed, scene, view.camera, context.runtime.rasterizer)
         _write_render(picture, folder / "render" / f"{Path(view.name).stem}.png")
         rows.append(preview_row(read_view_image(view, view.camera.width, view.camera.height), picture))
     images.write_png(folder / "preview.png", srgb_bytes(torch.cat(rows)))
@@ -131,4 +130,4 @@ def _summary(exported: Exported) -> str:
     return f"asset.glb of {size:.1f} MiB, cameras, light, preview"
 
 
-STAGE = Stage(name="export", version=1, compute=export, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="export", version=2, compute=export, save=_save, load=_load, summary=_summary)
