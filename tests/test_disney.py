@@ -8,7 +8,7 @@ import torch
 from scipy.integrate import quad
 
 from pipeline.scene import Environment
-from pipeline.shading.disney import directional_albedo, directional_albedo_table, ggx_distribution
+from pipeline.shading.disney import directional_albedo, directional_albedo_table, dominant_direction, ggx_distribution
 from pipeline.shading.prefilter import prefilter
 from pipeline.shading.shade import shade
 
@@ -24,8 +24,8 @@ def test_the_distribution_of_normals_is_normalised(alpha):
     assert total == pytest.approx(1, abs=1e-5)
 
 
-def albedo_by_quadrature(cos_v, roughness):
-    """Scale and bias by integrating D F G / (4 n.l n.v) n.l over directions of the light."""
+def lobe(cos_v, roughness):
+    """Lights over half a hemisphere, D G / (4 n.l n.v) n.l dw for each and its mirror image, and v.h; n = +Z."""
     a2, steps = roughness**4, 600
     theta = (np.arange(steps) + 0.5) / steps * math.pi / 2
     phi = (np.arange(steps) + 0.5) / steps * math.pi  # the other half is its mirror image
@@ -44,6 +44,12 @@ def albedo_by_quadrature(cos_v, roughness):
     lam_v = (math.sqrt(1 + a2 * (1 / cos_v**2 - 1)) - 1) / 2
     brdf = distribution / (1 + lam_l + lam_v) / (4 * cos_l * cos_v)  # Heitz (2014), equations 72 and 99
     weight = brdf * cos_l * np.sin(theta)[:, None] * 2 * (math.pi / 2 / steps) * (math.pi / steps)
+    return light, weight, v_h
+
+
+def albedo_by_quadrature(cos_v, roughness):
+    """Scale and bias of f0."""
+    _, weight, v_h = lobe(cos_v, roughness)
     fresnel = (1 - v_h) ** 5
     return (weight * (1 - fresnel)).sum(), (weight * fresnel).sum()
 
@@ -119,3 +125,26 @@ def test_a_black_dielectric_in_a_furnace_reflects_four_percent_and_more():
     color, scale, bias = furnace(0.0, 0.0)
     torch.testing.assert_close(color, 0.04 * scale + bias, atol=1e-4, rtol=0)
     assert color.min() > 0.01
+
+
+@pytest.mark.parametrize(("tilt_deg", "within_deg"), [(25, 3), (55, 9)])
+def test_mirrored_light_comes_from_nearer_the_normal_on_rough_surfaces(tilt_deg, within_deg):
+    """Against the mean direction of the lobe; the mirror direction is off by up to 20 and 40 degrees."""
+    tilt = math.radians(tilt_deg)
+    normal, wo = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[math.sin(tilt), 0.0, math.cos(tilt)]])
+    for roughness in (0.2, 0.4, 0.6, 0.8, 1.0):
+        light, weight, _ = lobe(math.cos(tilt), roughness)
+        x, _, z = (weight[..., None] * light).sum((0, 1))
+        direction = dominant_direction(normal, wo, torch.tensor([roughness]))[0]
+        assert float(direction.norm()) == pytest.approx(1, abs=1e-6)
+        ours_deg = math.degrees(math.atan2(float(direction[0]), float(direction[2])))
+        assert ours_deg == pytest.approx(math.degrees(math.atan2(x, z)), abs=within_deg)
+
+
+def test_the_dominant_direction_differentiates_up_to_full_roughness():
+    normal, wo = torch.tensor([[0.0, 0.0, 1.0]]).double(), torch.tensor([[0.6, 0.0, 0.8]]).double()
+    roughness = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda r: dominant_direction(normal, wo, r), (roughness,))
+    rough = torch.ones(1, requires_grad=True)
+    (gradient,) = torch.autograd.grad(dominant_direction(normal.float(), wo.float(), rough)[0, 0], rough)
+    assert gradient.isfinite().all()
