@@ -1,0 +1,1 @@
+"""The scene of the sample capture: shape, paint, prints and room, all procedural."""
