@@ -83,15 +83,22 @@ def _converse(
         if "progress" in message:
             progress(*message["progress"])
         elif "error" in message:
+            _let_end(process)
             error = message["error"]
             kind: type[ReconError] = getattr(pipeline.errors, error["kind"])
             raise kind(error["what"], path=error["path"], remedy=error["remedy"], log=log)
         else:
+            _let_end(process)
             result: Arguments = message["result"]
             return result
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE_S)  # its end, and not our signal, tells what it died of
+    _let_end(process)
     return None
+
+
+def _let_end(process: subprocess.Popen[bytes]) -> None:
+    """Let a child that has said all end by itself: what it dies of is then its own, and not our signal."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

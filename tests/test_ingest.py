@@ -2,8 +2,11 @@
 
 import os
 import re
+import struct
+import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -124,6 +127,28 @@ def test_what_cannot_be_used_is_left_out_by_name(tmp_path: Path) -> None:
     assert len(warnings) == len(expected)
     for name, reason in expected.items():
         assert any(name in w and reason in w for w in warnings), (name, warnings)
+
+
+def test_libraries_do_not_print_past_the_run(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    """A 16-bit PNG with a broken colour profile, at which libpng prints, and a TIFF at which libtiff does."""
+    images = write_photos(tmp_path / "in", "a.jpg", "b.jpg")
+    (images / "masks").mkdir()
+    deep = cv2.imencode(".png", np.random.default_rng(0).integers(0, 65536, (30, 40, 3), np.uint16))[1].tobytes()
+    profile = b"iCCPx\0\0" + zlib.compress(b"garbage")
+    chunk = struct.pack(">I", len(profile) - 4) + profile + struct.pack(">I", zlib.crc32(profile))
+    at = deep.index(b"IDAT") - 4
+    for path in (images / "deep.png", images / "masks" / "a.png"):
+        path.write_bytes(deep[:at] + chunk + deep[at:])
+    picture(1).save(images / "torn.tif", compression="tiff_lzw")
+    torn = bytearray((images / "torn.tif").read_bytes())
+    torn[200:260] = b"\xff" * 60
+    (images / "torn.tif").write_bytes(torn)
+    photos, warnings = run(images)
+    assert [p.name for p in photos.photos] == ["a.jpg", "b.jpg", "deep.png"] and len(warnings) == 1
+    assert capfd.readouterr() == ("", "")
+    assert b"iCCP" in (tmp_path / "in.ingest" / "decode.log").read_bytes()
+    os.write(2, b"told")
+    assert capfd.readouterr().err == "told"
 
 
 def test_too_few_usable_photos_are_refused_with_the_first_problem(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +39,16 @@ def ingest(source: Source, config: IngestConfig, context: StageContext) -> Photo
     for index, path in enumerate(source.photos):
         context.progress(index / len(source.photos), path.name)
         try:
-            decoded = _decode(path)
+            with _native_prints_to(context.folder / "decode.log"):
+                decoded = _decode(path)
             if source.poses_path is None:  # poses tell views apart that look the same
                 _refuse_twin(path, decoded, twins)
         except InputError as error:
             rejected.append(str(error))
             context.warn(f"left out: {error}")
             continue
-        photos.append(_keep(path, decoded, source.masks.get(path), f"{index:04d}", context.folder))
+        with _native_prints_to(context.folder / "decode.log"):
+            photos.append(_keep(path, decoded, source.masks.get(path), f"{index:04d}", context.folder))
     if len(photos) < config.min_photos:
         first = f"; first problem: {rejected[0]}" if rejected else ""
         raise InputError(
@@ -52,6 +58,20 @@ def ingest(source: Source, config: IngestConfig, context: StageContext) -> Photo
         )
     context.metrics.update(photos=len(photos), rejected=len(rejected))
     return Photos(photos=tuple(photos), poses_path=source.poses_path)
+
+
+@contextmanager
+def _native_prints_to(log: Path) -> Iterator[None]:
+    """Send what libpng, libtiff and their like print about odd files to `log`: the user gets our words."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _decode(path: Path) -> images.DecodedPhoto:
