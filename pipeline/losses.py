@@ -31,11 +31,12 @@ def parsimony_loss(
     absolute difference of `like` over pairs, weighted by that kernel.
     """
     x = torch.log(base_color + 0.03)
-    square = (x[:, None] - x[None]).square().sum(-1)
+    norm = x.square().sum(-1)
+    square = (norm[:, None] + norm[None] - 2 * x @ x.mT).clamp_min(0)
     kernel = torch.exp(-square / (4 * sigma**2))
-    weight = kernel.detach()
-    difference = (like[:, None] - like[None]).abs().sum(-1)
-    return -torch.log(kernel.mean()), (weight * difference).sum() / weight.sum()
+    weight = kernel.detach() / kernel.detach().sum()
+    difference = sum((weight * (c[:, None] - c[None]).abs()).sum() for c in like.unbind(-1))
+    return -torch.log(kernel.mean()), torch.as_tensor(difference)
 
 
 def white_light_loss(radiance: Float[Tensor, "directions 3"]) -> Float[Tensor, ""]:

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pipeline.shading.gather import weighted_rows
+
 DIELECTRIC_F0 = 0.04
 MIN_ROUGHNESS = 0.05
 _TABLE_SIZE = 32
@@ -90,7 +92,5 @@ def directional_albedo(
     corner = (x0.long() * _TABLE_SIZE + y0.long())[:, None]
     corner = corner + torch.tensor([0, _TABLE_SIZE, 1, _TABLE_SIZE + 1], device=cos_v.device)
     weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], -1)
-    looked_up = torch.nn.functional.embedding_bag(
-        corner, directional_albedo_table(cos_v.device), per_sample_weights=weights, mode="sum"
-    )
+    looked_up = weighted_rows(directional_albedo_table(cos_v.device), corner, weights)
     return looked_up[:, 0], looked_up[:, 1]

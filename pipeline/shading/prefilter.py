@@ -16,6 +16,7 @@ from torch import Tensor
 from pipeline.scene import Environment
 from pipeline.shading import spherical_harmonics as sh
 from pipeline.shading.disney import reflected_lobe
+from pipeline.shading.gather import weighted_rows
 from pipeline.shading.octahedral import bilinear_corners, texel_directions, texel_solid_angles
 
 DIFFUSE_SIZE = 32
@@ -58,7 +59,7 @@ class PrefilteredLight:
     def diffuse(self, normal: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """Irradiance / pi: what a white Lambertian surface with this normal radiates."""
         index, weights = bilinear_corners(normal, DIFFUSE_SIZE)
-        return _weighted_rows(self.table, index + self.diffuse_row, weights)
+        return weighted_rows(self.table, index + self.diffuse_row, weights)
 
     def specular(
         self, direction: Float[Tensor, "points 3"], roughness: Float[Tensor, "points"]
@@ -74,13 +75,7 @@ class PrefilteredLight:
         pair = torch.stack([below, below + 1], 1)[..., None].expand(-1, -1, 4)
         share = torch.stack([1 - blend, blend], 1)[..., None]
         weights = torch.gather(weight, 1, pair) * share
-        return _weighted_rows(self.table, torch.gather(index, 1, pair).flatten(1), weights.flatten(1))
-
-
-def _weighted_rows(
-    table: Float[Tensor, "rows 3"], index: Tensor, weights: Float[Tensor, "points corners"]
-) -> Float[Tensor, "points 3"]:
-    return torch.nn.functional.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
+        return weighted_rows(self.table, torch.gather(index, 1, pair).flatten(1), weights.flatten(1))
 
 
 def prefilter(environment: Environment) -> PrefilteredLight:
@@ -108,7 +103,7 @@ def radiance(environment: Environment, direction: Float[Tensor, "points 3"]) -> 
         basis = sh.sh_basis(direction, sh.degree_of(environment.coefficients))
         return basis @ environment.coefficients
     index, weights = bilinear_corners(direction, _map_size(environment.coefficients))
-    return _weighted_rows(environment.coefficients, index, weights)
+    return weighted_rows(environment.coefficients, index, weights)
 
 
 def _map_size(coefficients: Float[Tensor, "basis 3"]) -> int:

@@ -1,12 +1,13 @@
 """Texture maps as a sum of coarse and fine levels, for fitting.
 
-The coarse levels carry low frequencies quickly and fill texels that no photo shows; the finest one gets
-sparse gradients, so that a step costs what the batch touches and not what the texture holds.
+The coarse levels carry low frequencies quickly and fill texels that no photo shows.
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from pipeline.shading.gather import weighted_rows
 
 COARSENING = (1, 4, 16)
 
@@ -30,7 +31,7 @@ def sample_texture(
     """Bilinear look-up in a square texture, clamped at the border."""
     corner, weights = bilinear_texels(uv, texture.shape[0])
     rows = texture.reshape(-1, texture.shape[-1])
-    return torch.nn.functional.embedding_bag(corner, rows, per_sample_weights=weights, mode="sum")
+    return weighted_rows(rows, corner, weights)
 
 
 class TexturePyramid:
@@ -53,9 +54,7 @@ class TexturePyramid:
         value = self.start.expand(len(uv), -1)
         for coarsening, level in zip(COARSENING, self.levels, strict=True):
             corner, weights = bilinear_texels(uv, self.size // coarsening)
-            value = value + torch.nn.functional.embedding_bag(
-                corner, level, per_sample_weights=weights, mode="sum", sparse=coarsening == 1
-            )
+            value = value + weighted_rows(level, corner, weights)
         return value
 
     def bake(self) -> Float[Tensor, "size size channels"]:

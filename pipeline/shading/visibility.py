@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.scene import Environment, Mesh
 from pipeline.shading.disney import reflected_lobe
+from pipeline.shading.gather import weighted_rows
 from pipeline.shading.octahedral import bilinear_corners, texel_directions, texel_solid_angles
 from pipeline.shading.prefilter import radiance
 
@@ -39,7 +40,7 @@ class SurfacePoints:
 
     def blend(self, values: Float[Tensor, "vertices channels"]) -> Float[Tensor, "points channels"]:
         """Interpolate vertex values; differentiable with respect to them."""
-        return torch.nn.functional.embedding_bag(self.corners, values, per_sample_weights=self.weights, mode="sum")
+        return weighted_rows(values, self.corners, self.weights)
 
 
 def surface_points(
@@ -87,7 +88,7 @@ class Visibility:
             row = points.corners[:, :, None] * len(LOBES) + lobes[:, None, :]  # (points, 3, 2)
             index = row[..., None] * SIZE * SIZE + texel[:, None, None, :]  # (points, 3, 2, 4)
             weights = points.weights[:, :, None, None] * shares[:, None, :, None] * weight[:, None, None, :]
-            return (self.specular.reshape(-1)[index] * weights).sum((1, 2, 3))
+            return weighted_rows(self.specular.reshape(-1, 1), index.flatten(1), weights.flatten(1))[:, 0]
 
     def gather(
         self, leaving: Float[Tensor, "vertices 3"]

@@ -67,16 +67,13 @@ class AppearanceFit:
     ) -> None:
         self.pixels, self.config, self.seed, self.shadows = pixels, config, seed, shadows
         self.bounce: Bounce | None = None
-        self.step = 0
+        self.step, self.recent_loss = 0, 0.0
         roughness = config.start_roughness
         start = [_logit(START_BASE_COLOR)] * 3 + [_logit(roughness), _logit(START_METALLIC)]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
         self.light = _start_light(config, pixels.uv.device)
-        fine, *coarse = self.maps.levels
-        rate = config.learning_rate_maps
         self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.SparseAdam([fine], lr=rate),
-            torch.optim.Adam(coarse, lr=rate, fused=True),
+            torch.optim.Adam(self.maps.levels, lr=config.learning_rate_maps, fused=True),
             torch.optim.Adam([self.light], lr=config.learning_rate_light, fused=True),
         ]
 
@@ -177,20 +174,21 @@ class AppearanceFit:
     def run(self, path: Path, progress: Callable[[float, str], None]) -> float:
         """Fit from the checkpoint at `path`, if there is one, to the last step; returns the mean of the last losses."""
         self._resume(path)
-        recent = 0.0
         while self.step < self.config.steps:
             loss = self.advance()
-            recent = loss if recent == 0 else 0.95 * recent + 0.05 * loss
+            self.recent_loss = loss if self.recent_loss == 0 else 0.95 * self.recent_loss + 0.05 * loss
             if self.step % 10 == 0:
-                progress(self.step / self.config.steps, f"step {self.step}, loss {recent:.4f}")
+                progress(self.step / self.config.steps, f"step {self.step}, loss {self.recent_loss:.4f}")
             if self.step % self.config.checkpoint_steps == 0:
                 self._checkpoint(path)
-        return recent
+        return self.recent_loss
 
     def _state(self) -> dict[str, Tensor]:
         """Every tensor that a fit consists of, by name; the entries share memory with the fit."""
         state = {f"maps.{k}": level.data for k, level in enumerate(self.maps.levels)}
         state["light"] = self.light.data
+        if self.bounce is not None:
+            state |= {f"bounce.{name}": value for name, value in vars(self.bounce).items()}
         for k, optimizer in enumerate(self.optimizers):
             for j, parameter in enumerate(optimizer.param_groups[0]["params"]):
                 for name, value in optimizer.state[parameter].items():
@@ -201,7 +199,8 @@ class AppearanceFit:
         rates = torch.tensor([o.param_groups[0]["lr"] for o in self.optimizers], dtype=torch.float64)
         state = {k: v.contiguous() for k, v in self._state().items()}
         temporary = path.with_suffix(".tmp")
-        save_file(state | {"step": torch.tensor(self.step), "rates": rates}, temporary)
+        recent = torch.tensor(self.recent_loss, dtype=torch.float64)
+        save_file(state | {"step": torch.tensor(self.step), "rates": rates, "recent_loss": recent}, temporary)
         temporary.replace(path)
 
     def _resume(self, path: Path) -> None:
@@ -215,15 +214,15 @@ class AppearanceFit:
         for k, level in enumerate(self.maps.levels):
             level.data.copy_(saved[f"maps.{k}"])
         self.light.data.copy_(saved["light"])
-        self.step = int(saved["step"])
+        self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
+        if "bounce.added" in saved:
+            self.bounce = Bounce(added=saved["bounce.added"], mean=saved["bounce.mean"])
         for k, optimizer in enumerate(self.optimizers):
             optimizer.param_groups[0]["lr"] = float(saved["rates"][k])
             for j, parameter in enumerate(optimizer.param_groups[0]["params"]):
                 prefix = f"optimizer.{k}.{j}."
                 state = {n.removeprefix(prefix): v.clone() for n, v in saved.items() if n.startswith(prefix)}
                 optimizer.state[parameter] = state
-                if "step" in state and isinstance(optimizer, torch.optim.SparseAdam):
-                    optimizer.state[parameter]["step"] = int(state["step"])
 
 
 def _logit(value: float) -> float:
