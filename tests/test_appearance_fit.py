@@ -1,0 +1,134 @@
+"""The appearance fit on a ball of two known paints under a known light: recovered within bounds on both sides.
+
+The failures that these bounds guard against were all seen: metal everywhere, colour times three and light over
+three, a cast of the light in the colours, roughness saturating at 1.
+"""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from pipeline.config import AppearanceConfig
+from pipeline.metrics import psnr
+from pipeline.scene import Environment
+from pipeline.shading.octahedral import octahedral_from_direction, texel_directions
+from pipeline.shading.prefilter import prefilter
+from pipeline.shading.shade import shade
+from pipeline.stages.appearance_fit import AppearanceFit
+from pipeline.stages.appearance_pixels import Pixels
+from tests.shapes import cameras_around, pixel_rays, sphere_hits
+
+MATT = torch.tensor([0.55, 0.22, 0.12, 0.6, 0.0])  # base colour, roughness, metallic
+GLOSSY = torch.tensor([0.12, 0.25, 0.5, 0.15, 0.0])
+CONFIG = AppearanceConfig(texture_px=64, steps=80, batch_px=2048, light_map_px=32, checkpoint_steps=1000)
+
+
+def studio():
+    """Four lamps of 16 degrees in half bright surroundings, about white."""
+    lamps = normalize(torch.tensor([[1.0, 0.4, 0.3], [-0.5, 0.8, 0.6], [0.2, 0.5, -0.9], [-0.9, 0.1, -0.4]]), dim=-1)
+    colors = torch.tensor([[6.0, 5.6, 5.2], [4.0, 4.4, 4.8], [6.0, 6.0, 6.0], [3.0, 3.0, 2.8]])
+    weight = torch.exp((texel_directions(32) @ lamps.mT - 1) / 0.04)
+    return Environment(coefficients=0.5 + weight @ colors, basis="octahedral")
+
+
+def photograph(views=24, size_px=80):
+    """Pixels of the ball in six stripes, alternately matt and glossy, and the true values behind them."""
+    normals, directions = [], []
+    for camera in cameras_around(views, size_px=size_px, focal_px=1.5 * size_px):
+        hits, distance = (x[..., 0] for x in sphere_hits(camera))
+        rays = pixel_rays(camera)[:, :, 0]
+        normal = normalize(camera.camera_center + distance[..., None] * rays, dim=-1)
+        usable = hits & ((normal * -rays).sum(-1) > 0.15)
+        normals.append(normal[usable].float())
+        directions.append(-rays[usable].float())
+    normal, wo = torch.cat(normals), torch.cat(directions)
+    stripe = ((torch.atan2(normal[:, 0], normal[:, 2]) / math.pi + 1) * 3).long() % 2
+    truth = torch.stack([MATT, GLOSSY])[stripe]
+    color = shade(
+        prefilter(studio()),
+        base_color=truth[:, :3],
+        roughness=truth[:, 3],
+        metallic=truth[:, 4],
+        normal=normal,
+        wo=wo,
+    )
+    uv = octahedral_from_direction(normal)
+    return Pixels(uv=uv, normal=normal, wo=wo, target=color.clamp(0, 1)), truth, stripe == 0
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """The fit, its values at the pixels, the true ones, and which pixels are matt."""
+    pixels, truth, matt = photograph()
+    fit = AppearanceFit(pixels, CONFIG, texture_px=CONFIG.texture_px, seed=0)
+    fit.run(tmp_path_factory.mktemp("fit") / "checkpoint.safetensors", lambda part, note: None)
+    return fit, torch.sigmoid(fit.maps(pixels.uv)).detach(), truth, matt
+
+
+def test_the_photos_are_explained(fitted):
+    assert fitted[0].photo_psnr() > 29  # measured 32.7
+
+
+def test_base_colours_are_right_but_for_brightness(fitted):
+    _, values, truth, _ = fitted
+    scale = truth[:, :3].mean(0) / values[:, :3].mean(0)
+    assert psnr(values[:, :3] * scale, truth[:, :3]) > 26  # measured 31.1
+    assert float(scale.max() / scale.min()) < 1.08  # no cast of the light in the colours; measured 1.015
+
+
+def test_brightness_goes_neither_to_the_colours_nor_to_the_light(fitted):
+    """Highlights of 4 % settle it, slowly: measured 1.35 after 80 steps, 1.17 after 150, 1.01 after 300."""
+    fit, values, truth, _ = fitted
+    scale = float(truth[:, :3].mean() / values[:, :3].mean())
+    assert 0.8 < scale < 1.6
+    light = float(studio().coefficients.mean() / fit.environment.coefficients.detach().mean())
+    assert 0.6 < light < 1.25  # measured .77
+    assert 0.85 < scale * light < 1.2  # together they explain the photos
+
+
+def test_nothing_turns_metallic(fitted):
+    assert float(fitted[1][:, 4].max()) < 0.05  # measured .002
+
+
+def test_paints_keep_their_own_roughness(fitted):
+    _, values, truth, matt = fitted
+    error = (values[:, 3] - truth[:, 3]).abs()
+    assert float(error[matt].mean()) < 0.12  # measured .045
+    assert float(error[~matt].mean()) < 0.25  # measured .154: on its way from what the matt paint asks for
+    assert float(values[matt, 3].quantile(0.95)) < 0.9
+    assert float(values[~matt, 3].mean()) < float(values[matt, 3].mean()) - 0.2
+
+
+@pytest.mark.parametrize("light", ["octahedral", "sh"])
+def test_a_fit_continues_from_its_checkpoint_as_if_never_stopped(tmp_path, light):
+    pixels, _, _ = photograph(views=4, size_px=40)
+    config = replace(CONFIG, light=light, sh_degree=3, steps=16, batch_px=256, checkpoint_steps=8)
+
+    def run(path, stop=16):
+        fit = AppearanceFit(pixels, config, texture_px=64, seed=3)
+
+        def progress(part, note):
+            if fit.step >= stop:
+                raise KeyboardInterrupt
+
+        fit.run(path, progress)
+        return fit
+
+    whole = run(tmp_path / "whole", stop=99)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", stop=10)
+    resumed = run(tmp_path / "stopped", stop=99)
+    assert torch.equal(resumed.maps.bake(), whole.maps.bake())
+    assert torch.equal(resumed.light, whole.light)
+
+
+def test_a_damaged_checkpoint_starts_afresh(tmp_path):
+    pixels, _, _ = photograph(views=2, size_px=24)
+    config = replace(CONFIG, steps=2, batch_px=256)
+    (tmp_path / "checkpoint").write_bytes(b"no tensors")
+    fit = AppearanceFit(pixels, config, texture_px=64, seed=0)
+    fit.run(tmp_path / "checkpoint", lambda part, note: None)
+    assert fit.step == 2
