@@ -31,9 +31,9 @@ def parsimony_loss(
     absolute difference of `like` over pairs, weighted by that kernel.
     """
     x = torch.log(base_color + 0.03)
-    norm = x.square().sum(-1)
-    square = (norm[:, None] + norm[None] - 2 * x @ x.mT).clamp_min(0)
-    kernel = torch.exp(-square / (4 * sigma**2))
+    # channel by channel, not by a matrix product: those are not repeatable to the last bit
+    square = sum((c[:, None] - c[None]).square() for c in x.unbind(-1))
+    kernel = torch.exp(square * (-1 / (4 * sigma**2)))
     weight = kernel.detach() / kernel.detach().sum()
     difference = sum((weight * (c[:, None] - c[None]).abs()).sum() for c in like.unbind(-1))
     return -torch.log(kernel.mean()), torch.as_tensor(difference)

@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.scene import Camera
 
-MIN_SEEN = 0.2  # a point outside the frame of more than 80 % of the photos is not of the object
+MIN_SEEN = 0.5  # a point outside the frame of more than half of the photos is not of the object
 
 
 def hull_sdf(

@@ -32,7 +32,7 @@ START_BASE_COLOR, START_LIGHT = 0.2, 1.5  # a bright start with dim light turns 
 START_METALLIC = 0.02
 METALLIC_FROM = 0.6  # share of the steps after which metallic may leave its start
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
-PARSIMONY_PIXELS = 1500
+PARSIMONY_PIXELS = 1024
 BOUNCE_STEPS = 50
 PSNR_PIXELS = 100_000
 SMOOTH_PIXELS = 4096
@@ -188,6 +188,8 @@ class AppearanceFit:
         state = {f"maps.{k}": level.data for k, level in enumerate(self.maps.levels)}
         state["light"] = self.light.data
         if self.bounce is not None:
+            state |= {"bounce.added": self.bounce.added, "bounce.mean": self.bounce.mean}
+        if self.bounce is not None:
             state |= {f"bounce.{name}": value for name, value in vars(self.bounce).items()}
         for k, optimizer in enumerate(self.optimizers):
             for j, parameter in enumerate(optimizer.param_groups[0]["params"]):
@@ -214,6 +216,9 @@ class AppearanceFit:
         for k, level in enumerate(self.maps.levels):
             level.data.copy_(saved[f"maps.{k}"])
         self.light.data.copy_(saved["light"])
+        if "bounce.added" in saved:
+            device = self.light.device
+            self.bounce = Bounce(added=saved["bounce.added"].to(device), mean=saved["bounce.mean"].to(device))
         self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
         if "bounce.added" in saved:
             self.bounce = Bounce(added=saved["bounce.added"], mean=saved["bounce.mean"])
