@@ -189,8 +189,6 @@ class AppearanceFit:
         state["light"] = self.light.data
         if self.bounce is not None:
             state |= {"bounce.added": self.bounce.added, "bounce.mean": self.bounce.mean}
-        if self.bounce is not None:
-            state |= {f"bounce.{name}": value for name, value in vars(self.bounce).items()}
         for k, optimizer in enumerate(self.optimizers):
             for j, parameter in enumerate(optimizer.param_groups[0]["params"]):
                 for name, value in optimizer.state[parameter].items():
@@ -220,8 +218,6 @@ class AppearanceFit:
             device = self.light.device
             self.bounce = Bounce(added=saved["bounce.added"].to(device), mean=saved["bounce.mean"].to(device))
         self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
-        if "bounce.added" in saved:
-            self.bounce = Bounce(added=saved["bounce.added"], mean=saved["bounce.mean"])
         for k, optimizer in enumerate(self.optimizers):
             optimizer.param_groups[0]["lr"] = float(saved["rates"][k])
             for j, parameter in enumerate(optimizer.param_groups[0]["params"]):
