@@ -24,6 +24,6 @@ def test_mitsuba_renders_the_exported_files_as_we_do(tiny_capture: Path, tmp_pat
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout
     mean = re.search(r"mean of 2: PSNR ([\d.]+) dB, overlap ([\d.]+)", told)
     assert mean, told
-    # measured: 34.7 dB; 28 is what the export promises, and a light turned by 90 degrees gives 20
+    # measured: 31.7 dB, most of it that `principled` is 6 % brighter than the glTF model; 28 is what is promised
     assert float(mean[1]) >= 28
     assert float(mean[2]) >= 0.97
