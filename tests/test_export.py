@@ -1,0 +1,183 @@
+"""The exported files of a tiny asset."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config import ExportConfig
+from pipeline.errors import InputError
+from pipeline.formats import gltf, images
+from pipeline.formats.radiance import read_hdr
+from pipeline.formats.transforms_json import read_transforms
+from pipeline.frames import equirect_uv_from_direction
+from pipeline.scene import Asset, Capture, Environment, Material, Mesh, View
+from pipeline.shading.octahedral import octahedral_from_direction, texel_directions
+from pipeline.stages.export import FILES, equirect, export, placement, publish
+from pipeline.stages.export_preview import TILE_PX
+from tests.shapes import camera_at, sphere
+from tests.stage_context import make_context
+
+CENTER, SIZE = torch.tensor([0.4, -0.3, 0.2]), torch.tensor([0.8, 1.2, 0.6])  # of the egg, world units
+
+
+@pytest.fixture(scope="module")
+def asset():
+    """A red egg off the origin."""
+    vertices, faces = sphere(13)
+    unit = vertices.float()
+    mesh = Mesh(vertices=unit * SIZE / 2 + CENTER, faces=faces, uvs=octahedral_from_direction(unit), uv_faces=faces)
+    color = torch.tensor([0.6, 0.2, 0.1]).expand(64, 64, 3).contiguous()
+    material = Material(base_color=color, orm=torch.tensor([1.0, 0.5, 0.0]).expand(64, 64, 3).contiguous())
+    light = Environment(coefficients=torch.rand(32 * 32, 3), basis="octahedral")
+    return Asset(mesh=mesh, material=material, environment=light)
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    folder, views = tmp_path_factory.mktemp("photos"), []
+    for k, center in enumerate([(2.0, 1.0, 2.5), (-2.5, 0.5, 1.0), (0.5, 2.0, -2.5)]):
+        camera = camera_at(center, size_px=48, focal_px=60.0, target=CENTER.tolist())
+        path = folder / f"{k}.png"
+        images.write_png(path, np.full((48, 48, 3), 200, np.uint8))
+        views.append(
+            View(
+                name=path.name,
+                image_path=path,
+                mask_path=None,
+                camera=camera,
+                exposure=torch.ones(3),
+                light_from_world=torch.eye(4, dtype=torch.float64),
+            )
+        )
+    box = torch.stack([CENTER - 1, CENTER + 1]).double()
+    similarity = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0], dtype=torch.float64))
+    nothing = torch.zeros(0, 3)
+    return Capture(
+        views=tuple(views),
+        points=nothing,
+        point_colors=nothing,
+        object_box=box,
+        world_from_input=similarity,
+        metres_per_unit=None,
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, asset, capture):
+    context, warnings = make_context(tmp_path_factory.mktemp("export"))
+    result = export(capture, asset, ExportConfig(light_height_px=32, preview_views=2), context)
+    assert warnings == []
+    return result
+
+
+def placed(points, matrix):
+    return points.double() @ matrix[:3, :3].mT + matrix[:3, 3]
+
+
+def test_placement_puts_the_bottom_centre_at_the_origin_at_unit_size(asset):
+    vertices = placed(asset.mesh.vertices, placement(asset, None))
+    low, high = vertices.amin(0), vertices.amax(0)
+    torch.testing.assert_close((high - low).max(), torch.tensor(1.0, dtype=torch.float64))
+    torch.testing.assert_close(low[1], torch.tensor(0.0, dtype=torch.float64), atol=1e-9, rtol=0)
+    torch.testing.assert_close((low + high)[[0, 2]], torch.zeros(2, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+def test_a_known_scale_gives_metres(asset):
+    matrix = placement(asset, 0.25)
+    vertices = placed(asset.mesh.vertices, matrix)
+    size = asset.mesh.vertices.amax(0) - asset.mesh.vertices.amin(0)
+    torch.testing.assert_close((vertices.amax(0) - vertices.amin(0)).float(), 0.25 * size)
+    torch.testing.assert_close(matrix[:3, :3], 0.25 * torch.eye(3, dtype=torch.float64))  # nothing turns
+
+
+def test_all_files_are_there(exported, tmp_path):
+    assert all((exported.folder / name).is_file() for name in FILES)
+    assert len(list((exported.folder / "render").glob("*.png"))) == 2
+    publish(exported, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(FILES)
+
+
+def test_the_glb_is_the_placed_asset(exported, asset):
+    again, _ = gltf.read_glb(exported.folder / "asset.glb")
+    expected = placed(asset.mesh.vertices, placement(asset, None)).float()
+    torch.testing.assert_close(again.mesh.vertices.amin(0), expected.amin(0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(again.mesh.vertices.amax(0), expected.amax(0), atol=1e-6, rtol=0)
+    assert len(again.mesh.faces) == len(asset.mesh.faces)
+    torch.testing.assert_close(again.material.base_color, asset.material.base_color, atol=0.01, rtol=0)  # 8 bits, sRGB
+
+
+def test_cameras_move_with_the_asset(exported, asset, capture):
+    """The placed vertices fall on the same pixels through the placed cameras."""
+    vertices = placed(asset.mesh.vertices, placement(asset, None))
+    frames = read_transforms(exported.folder / "cameras.json")
+    assert [frame.file_path for frame in frames] == [view.name for view in capture.views]
+    for view, frame in zip(capture.views, frames, strict=True):
+        before, depth = view.camera.project(asset.mesh.vertices)
+        after, placed_depth = frame.camera.project(vertices)
+        torch.testing.assert_close(after, before, atol=1e-4, rtol=0)  # float32 vertices of some 50 px
+        torch.testing.assert_close(placed_depth, depth * placement(asset, None)[0, 0], rtol=1e-6, atol=0)
+
+
+def test_placement_is_told_for_both_worlds(exported, asset, capture):
+    told = json.loads((exported.folder / "placement.json").read_text())
+    matrix = placement(asset, None)
+    torch.testing.assert_close(torch.tensor(told["asset_from_world"], dtype=torch.float64), matrix)
+    from_input = torch.tensor(told["asset_from_input"], dtype=torch.float64)
+    torch.testing.assert_close(from_input, matrix @ capture.world_from_input)
+    assert "unknown" in told["scale"]
+
+
+def test_a_bright_texel_lands_where_its_direction_belongs():
+    for texel in (5, 333, 700, 1010):
+        coefficients = torch.zeros(32 * 32, 3)
+        coefficients[texel] = 1.0
+        picture = equirect(Environment(coefficients=coefficients, basis="octahedral"), 128)[..., 0]
+        row, column = divmod(int(picture.argmax()), 256)
+        u, v = equirect_uv_from_direction(texel_directions(32)[texel]).tolist()
+        assert abs((column + 0.5) / 256 - u) < 1.5 / 256
+        assert abs((row + 0.5) / 128 - v) < 1.5 / 128
+
+
+def test_a_dim_lobe_below_zero_is_cut():
+    coefficients = torch.zeros(4, 3)
+    coefficients[2] = 1.0  # band 1, m = 0: y
+    picture = equirect(Environment(coefficients=coefficients, basis="sh"), 16)
+    assert float(picture.min()) == 0
+    assert (picture[0] > 0).all() and (picture[-1] == 0).all()
+
+
+def test_the_light_map_holds_the_light(exported, asset):
+    picture = read_hdr(exported.folder / "light.hdr")
+    assert picture.shape == (32, 64, 3)
+    expected = equirect(asset.environment, 32)
+    torch.testing.assert_close(picture, expected, atol=float(expected.max()) / 256, rtol=0)  # RGBE
+
+
+def test_the_preview_has_six_columns_and_a_row_per_view(exported):
+    preview = images.read_image(exported.folder / "preview.png")
+    assert preview.shape == (2 * TILE_PX, 6 * TILE_PX, 3)
+    tiles = preview.reshape(2, TILE_PX, 6, TILE_PX, 3)
+    middle = tiles[:, TILE_PX // 2, :, TILE_PX // 2].astype(int)
+    assert (middle[:, 0] == 200).all()  # the photo
+    base_color = [round(255 * c) for c in (0.797, 0.485, 0.349)]  # sRGB of .6, .2, .1
+    np.testing.assert_allclose(middle[:, 2], np.broadcast_to(base_color, (2, 3)), atol=2)
+    np.testing.assert_allclose(middle[:, 4], 128, atol=2)  # roughness .5, shown as it is stored
+    np.testing.assert_allclose(middle[:, 5], 0, atol=2)
+    assert (tiles[:, 2, 1:, 2] == 255).all()  # white around the object
+
+
+def test_renders_carry_the_mask_as_alpha(exported, capture):
+    name = sorted((exported.folder / "render").glob("*.png"))[0]
+    alpha = images.read_mask(name)
+    assert alpha.shape == (48, 48)
+    assert 0.05 < float(alpha.mean()) < 0.5
+    assert float(alpha[24, 24]) == 1
+
+
+def test_a_blank_asset_is_refused(asset, capture, tmp_path):
+    blank = dataclasses.replace(asset, environment=None)
+    with pytest.raises(InputError, match="no light"):
+        export(capture, blank, ExportConfig(), make_context(tmp_path)[0])
