@@ -102,7 +102,7 @@ class MasksConfig:
     """
 
     working_px: int = 640
-    rounds: int = 2
+    rounds: int = 3
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -1,0 +1,206 @@
+"""Segmenting all photos together: stereo, colours, support and what the other photos say, in turn.
+
+The scheme is that of Campbell, Vogiatzis, Hernández and Cipolla (2010, "Automatic 3D object segmentation in
+multiple views using volumetric graph-cuts"): all cameras look at the object, colours are learned from a first
+guess, and photos and volume correct each other. Here stereo makes the first guess.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int
+
+from pipeline.geometry.soft_cut import soft_cut
+from pipeline.stages.masks_colors import color_bins, color_counts, color_density, local_log_odds
+from pipeline.stages.masks_support import Plane, photograph, support_density
+from pipeline.stages.masks_views import WorkView, distance_from_origin, in_parallel, project
+from pipeline.stages.masks_volume import Volume, central_part, seen_from, vote
+
+FAR = 1.45  # rays that pass the look-at point further away than this show no object
+SURROUNDINGS = 0.9, 1.1  # from here to there, rays go over to showing mostly surroundings (the unit fits the photos)
+START_BOX = 1.35  # half a side of the first voxel box
+BOX_MARGIN = 0.25
+SUPPORT_SHARE = 0.7  # of what is no object where a ray meets the support, that which is the support
+ANY_COLOR = 1 / 2e4  # density of colours nobody knows anything about: few are beyond 2e4 cubic units
+TEMPER = 0.7  # colours of neighbouring pixels are not independent: their log-odds count less
+LIMIT = 4.0  # log-odds: no colour alone decides
+STEREO = 4.0  # log-odds of a match in the first round; halved each round, as windows reach over outlines
+SMOOTHNESS = 2.0  # log-odds that a pixel of outline costs on even ground
+PRIOR_IN, PRIOR_OUT = 1.5, 3.5  # log-odds inside and outside of what the photos together see
+MARGIN = 0.08  # how far that may be off in the first round, world units; shrinks by a fifth each round
+ITERATIONS = 100
+
+Image = Float[np.ndarray, "height width"]
+
+
+def _blank() -> Float[np.ndarray, "1 1"]:
+    return np.zeros((1, 1), np.float32)
+
+
+@dataclass(eq=False, kw_only=True)
+class Segment:
+    """What is known about one view while masks are made; images of one size.
+
+    Attributes:
+        view: The photo.
+        stereo: Evidence of stereo in [-1, 1].
+        bins: Bin of each pixel's colour.
+        distance: How near each ray passes to the origin.
+        edges: The price of an outline.
+        prior: Log-odds from where the pixel is and what all photos together see.
+        object_share: How surely a pixel teaches the object's colours.
+        other_share: How surely it teaches those of the rest.
+        support: Density of the colour if the pixel shows the support; 0 where it cannot.
+        covered: Where the object may hide the support.
+        seen: The object as all photos together see it.
+        label: Probability of being object.
+        weight: How much a pixel votes on voxels.
+    """
+
+    view: WorkView
+    stereo: Image
+    bins: Int[np.ndarray, "height width"]
+    distance: Image
+    edges: Image
+    prior: Image
+    object_share: Image
+    other_share: Image
+    label: Image
+    support: Image = field(default_factory=_blank)
+    covered: Image = field(default_factory=_blank)
+    seen: Image = field(default_factory=_blank)
+    weight: Image = field(default_factory=_blank)
+
+
+def segment(  # one per input
+    views: list[WorkView],
+    stereo: list[Image],
+    plane: Plane | None,
+    *,
+    rounds: int,
+    threads: int,
+    progress: Callable[[float], None],
+) -> list[Segment]:
+    """Label every view: each round learns colours, cuts the photos, and votes on the volume.
+
+    Args:
+        views: The photos.
+        stereo: `stereo_evidence` of each.
+        plane: What the object stands on, if known.
+        rounds: Rounds before the last cut.
+        threads: How many views are worked on at a time.
+        progress: Takes the fraction done in [0, 1].
+    """
+    segments = in_parallel(lambda pair: _start(*pair), list(zip(views, stereo, strict=True)), threads)
+    box = np.array([[-START_BOX] * 3, [START_BOX] * 3])
+    for index in range(rounds + 1):
+        _look_at_support(segments, plane, threads)
+        _cut(segments, threads, stereo=STEREO * 0.5**index, local=index > 0)
+        progress((index + 1) / (rounds + 1))
+        if index < rounds:
+            volume = _agree(segments, box, threads, margin=MARGIN * 0.8**index)
+            box = volume.box(BOX_MARGIN)
+    return segments
+
+
+def _start(view: WorkView, stereo: Image) -> Segment:
+    """The first guess: what matches in the middle is object, what matches elsewhere and the rim is not."""
+    distance = distance_from_origin(view.camera)
+    low, high = SURROUNDINGS
+    object_share = np.maximum(stereo, 0) + 0.05 * np.clip((0.5 - distance) / 0.3, 0, 1)
+    other_share = np.maximum(-stereo, np.clip((distance - low) / (high - low), 0, 1))
+    if view.given is not None:
+        object_share, other_share = view.given, 1 - view.given
+    return Segment(
+        view=view,
+        stereo=stereo,
+        bins=color_bins(cv2.GaussianBlur(view.lab, (0, 0), 0.8)),
+        distance=distance,
+        edges=edge_price(view.lab),
+        prior=_walled(np.clip(1.0 - 1.5 * distance, -1.5, 0.7), distance),
+        object_share=object_share.astype(np.float32),
+        other_share=other_share.astype(np.float32),
+        label=np.clip(object_share, 0, 1).astype(np.float32),
+    )
+
+
+def _walled(prior: Image, distance: Image) -> Image:
+    return np.where(distance > FAR, -4 * LIMIT, prior).astype(np.float32)
+
+
+def edge_price(lab: Float[np.ndarray, "height width 3"]) -> Image:
+    """Price of an outline: falls with the contrast to the next pixels, in units of the image's mean contrast."""
+    smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
+    across = np.square(np.diff(smooth, axis=1, append=smooth[:, -1:])).sum(-1)
+    down = np.square(np.diff(smooth, axis=0, append=smooth[-1:])).sum(-1)
+    contrast = np.maximum(across, down)
+    return (SMOOTHNESS * (0.04 + 0.96 * np.exp(-contrast / (2 * contrast.mean() + 1e-6)))).astype(np.float32)
+
+
+def _look_at_support(segments: list[Segment], plane: Plane | None, threads: int) -> None:
+    """Photograph the support without what may be the object by now, and compare every photo with it."""
+    if plane is None:
+        for s in segments:
+            s.support = np.zeros(s.view.shape, np.float32)
+        return
+    known = segments[0].covered.shape != (1, 1)
+    support = photograph(plane, [s.view for s in segments], [s.covered for s in segments] if known else None)
+    densities = in_parallel(lambda s: support_density(support, s.view), segments, threads)
+    for s, density in zip(segments, densities, strict=True):
+        s.support = density
+
+
+def _cut(segments: list[Segment], threads: int, *, stereo: float, local: bool) -> None:
+    """Learn the colours, then label every view that came without a mask."""
+    objects = [color_counts(s.bins, s.object_share) for s in segments]
+    others = [color_counts(s.bins, s.other_share) for s in segments]
+    all_objects, all_others = color_density(np.sum(objects, 0)), color_density(np.sum(others, 0))
+
+    def label(index: int) -> None:
+        s = segments[index]
+        if s.view.given is not None:
+            s.label, s.weight = s.view.given, np.ones(s.view.shape, np.float32)
+            return
+        is_object = (0.5 * all_objects + 0.5 * color_density(objects[index]))[s.bins]
+        is_other = (0.3 * all_others + 0.7 * color_density(others[index]))[s.bins]
+        cue = np.clip(np.log(is_object / is_other), -2 * LIMIT, 2 * LIMIT)
+        if local:
+            cue = local_log_odds(s.view.lab, s.object_share, s.other_share, cue)
+        share = SUPPORT_SHARE * (s.support > 0)
+        cue = -np.log((1 - share) * np.exp(-cue) + share * s.support / is_object)
+        cue = np.clip(TEMPER * cue, -LIMIT, LIMIT) + stereo * s.stereo
+        cue = cv2.GaussianBlur(cue.astype(np.float32), (0, 0), 1.0)
+        s.label = soft_cut(cue + s.prior, s.edges, s.label, iterations=ITERATIONS)
+        s.weight = (0.5 + 0.5 * np.minimum(np.abs(cue) / LIMIT, 1)).astype(np.float32)
+
+    in_parallel(label, range(len(segments)), threads)
+
+
+def _agree(segments: list[Segment], box: Float[np.ndarray, "2 3"], threads: int, *, margin: float) -> Volume:
+    """Vote on voxels, keep the part in the middle, and tell each view what all photos together see.
+
+    Args:
+        segments: The views.
+        box: Where voxels are.
+        threads: How many views are worked on at a time.
+        margin: How far, in world units, the volume may be off.
+    """
+    cameras = [s.view.camera for s in segments]
+    volume = central_part(vote(cameras, [s.label for s in segments], [s.weight for s in segments], box))
+
+    def inform(s: Segment) -> None:
+        s.seen = seen_from(volume, s.view.camera)
+        depth = float(project(s.view.camera, np.zeros((1, 3)))[0, 2])
+        size = 2 * max(1, round(margin * float(s.view.camera.K[0, 0]) / max(depth, 0.1))) + 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+        inner, s.covered = cv2.erode(s.seen, kernel), cv2.dilate(s.seen, kernel)
+        s.prior = _walled(PRIOR_IN * inner - PRIOR_OUT * (1 - s.covered), s.distance)
+        if s.view.given is None:
+            like_support = s.support / (s.support + ANY_COLOR)
+            s.object_share = s.seen * s.label
+            s.other_share = np.maximum(1 - s.covered, like_support * (1 - s.label))
+
+    in_parallel(inform, segments, threads)
+    return volume
