@@ -68,7 +68,9 @@ def test_views_say_nothing_about_what_they_do_not_frame(distances):
     full = mask_distance(np.ones((40, 40), np.float32))
     alone = hull_sdf(where, CAMERAS, distances)
     together = hull_sdf(where, [*CAMERAS, *close], [*distances, *[full] * 8])
-    torch.testing.assert_close(together, alone)
+    middle = points(where).norm(dim=-1) < 1.3  # what too small a share of the photos frames is outside anyway
+    torch.testing.assert_close(together[middle], alone[middle])
+    assert (together[~middle] > 0).all()
 
 
 def test_points_behind_the_cameras_or_out_of_frame_are_outside(distances):
