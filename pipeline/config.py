@@ -48,6 +48,7 @@ class RuntimeConfig:
         _choose(self, "device", ("auto", "cpu", "cuda"))
         _choose(self, "rasterizer", ("auto", "cpu"))
         _require(self, "threads", low=0, high=1024)
+        _require(self, "seed", low=0, high=2**31 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ def parsimony_loss(
     """
     x = torch.log(base_color + 0.03)
     # channel by channel, not by a matrix product: those are not repeatable to the last bit
-    square = sum((c[:, None] - c[None]).square() for c in x.unbind(-1))
+    square = torch.stack([(c[:, None] - c[None]).square() for c in x.unbind(-1)]).sum(0)
     kernel = torch.exp(square * (-1 / (4 * sigma**2)))
     weight = kernel.detach() / kernel.detach().sum()
     difference = sum((weight * (c[:, None] - c[None]).abs()).sum() for c in like.unbind(-1))

@@ -129,6 +129,7 @@ def vertex_uvs(mesh: Mesh) -> Float[Tensor, "vertices 2"]:
     """
     if mesh.uvs is None or mesh.uv_faces is None:
         raise ValueError("the mesh has no texture coordinates")
-    uvs = torch.zeros(len(mesh.vertices), 2, dtype=mesh.uvs.dtype, device=mesh.uvs.device)
-    uvs[mesh.faces.reshape(-1)] = mesh.uvs[mesh.uv_faces.reshape(-1)]
-    return uvs
+    # the least index, as duplicate writes would leave the choice to chance
+    chosen = torch.full((len(mesh.vertices),), len(mesh.uvs), dtype=mesh.uv_faces.dtype, device=mesh.uvs.device)
+    chosen.scatter_reduce_(0, mesh.faces.reshape(-1), mesh.uv_faces.reshape(-1), "amin")
+    return torch.cat([mesh.uvs, mesh.uvs.new_zeros(1, 2)])[chosen]

@@ -13,9 +13,7 @@ from pipeline.run import run
 from tests.synthetic_capture import SMALL
 
 ROOT = Path(__file__).parents[2]
-# Without shadows and without comparing preview.png, as long as shading.render.vertex_uvs takes a seam's
-# texture coordinate by chance: the last thread that writes wins.
-SETTINGS = [*SMALL, "appearance.steps=20", "appearance.checkpoint_steps=5", "appearance.shadows=false"]
+SETTINGS = [*SMALL, "appearance.steps=20", "appearance.checkpoint_steps=5"]
 STAGES = ["ingest", "poses", "masks", "geometry", "unwrap", "appearance", "export"]
 
 
@@ -51,7 +49,7 @@ def test_a_stopped_run_continues_to_the_bytes_of_an_undisturbed_one(tiny_capture
     assert told.count("\n") == 1 and "the same command continues" in told
 
     assert run_here(tiny_capture, stopped) == STAGES[:5]
-    for name in ("asset.glb", "light.hdr", "cameras.json", "appearance/asset.safetensors"):
+    for name in ("asset.glb", "light.hdr", "cameras.json", "preview.png", "appearance/asset.safetensors"):
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
     assert not list(stopped.glob(".*.partial"))
     assert run_here(tiny_capture, stopped) == STAGES
