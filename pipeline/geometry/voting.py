@@ -11,30 +11,34 @@ from pipeline.scene import Camera
 
 def sum_votes(
     cameras: list[Camera],
-    images: list[Float[np.ndarray, "_ _ 2"]],
+    images: list[Float[np.ndarray, "_ _ 3"]],
     origin: Float[np.ndarray, "3"],
     spacing: float,
     shape: tuple[int, int, int],
+    clearance: float,
 ) -> Float[np.ndarray, "nx ny nz 3"]:
-    """Sum of two channels over the images, and the number of images, that see each voxel's centre.
+    """Votes against each voxel, all votes, and the number of images that frame its centre.
 
     Args:
         cameras: One per image, for its size.
-        images: The two channels, looked up bilinearly.
+        images: The vote against what is on a pixel's ray; the weight of that vote; and the depth of a surface
+            that the pixel is known to show, or 0: what is nearer by more than `clearance` gets the whole weight
+            against it, as it would hide the surface.
         origin: Centre of the first voxel.
         spacing: Distance of neighbouring centres, world units.
         shape: Voxels along x, y and z.
+        clearance: World units.
     """
     sums = np.zeros((*shape, 3), np.float32)
     for camera, image in zip(cameras, images, strict=True):
         image_from_world = (camera.K @ camera.cam_from_world[:3]).numpy()
-        _vote_kernel(sums, np.ascontiguousarray(image, np.float32), image_from_world, origin, spacing)
+        _vote_kernel(sums, np.ascontiguousarray(image, np.float32), image_from_world, origin, spacing, clearance)
     return sums
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
 @no_type_check
-def _vote_kernel(sums, image, image_from_world, origin, spacing):  # noqa: ANN001, ANN202  # a kernel
+def _vote_kernel(sums, image, image_from_world, origin, spacing, clearance):  # noqa: ANN001, ANN202  # a kernel
     m = image_from_world
     height, width = image.shape[:2]
     for i in numba.prange(sums.shape[0]):
@@ -52,8 +56,10 @@ def _vote_kernel(sums, image, image_from_world, origin, spacing):  # noqa: ANN00
                     continue
                 x0, y0 = min(int(x), width - 2), min(int(y), height - 2)
                 fx, fy = x - x0, y - y0
-                for c in range(2):
-                    top = image[y0, x0, c] * (1 - fx) + image[y0, x0 + 1, c] * fx
-                    bottom = image[y0 + 1, x0, c] * (1 - fx) + image[y0 + 1, x0 + 1, c] * fx
-                    sums[i, j, k, c] += top * (1 - fy) + bottom * fy
+                a, b, c, d = image[y0, x0], image[y0, x0 + 1], image[y0 + 1, x0], image[y0 + 1, x0 + 1]
+                against = (a[0] * (1 - fx) + b[0] * fx) * (1 - fy) + (c[0] * (1 - fx) + d[0] * fx) * fy
+                weight = (a[1] * (1 - fx) + b[1] * fx) * (1 - fy) + (c[1] * (1 - fx) + d[1] * fx) * fy
+                surface = image[int(y + 0.5), int(x + 0.5), 2]
+                sums[i, j, k, 0] += weight if w < surface - clearance else against
+                sums[i, j, k, 1] += weight
                 sums[i, j, k, 2] += 1

@@ -16,7 +16,7 @@ from pipeline.formats import images
 from pipeline.scene import Capture, View
 from pipeline.stages.masks_outline import clean, refine
 from pipeline.stages.masks_segment import Segment, segment
-from pipeline.stages.masks_stereo import stereo_evidence
+from pipeline.stages.masks_stereo import match_views
 from pipeline.stages.masks_support import find_plane
 from pipeline.stages.masks_views import in_parallel, load_view
 from pipeline.workspace import StageContext
@@ -36,11 +36,11 @@ def make_masks(capture: Capture, config: MasksConfig, context: StageContext) -> 
     views = in_parallel(lambda v: load_view(v, config.working_px), capture.views, threads)
     plane = find_plane(capture.points.numpy(), context.runtime.seed)
     context.progress(0.1, "matching neighbouring photos")
-    stereo = stereo_evidence(views, plane, threads)
+    matches = match_views(views, plane, threads)
     context.progress(0.5, "telling the object from its surroundings")
     segments = segment(
         views,
-        stereo,
+        matches,
         plane,
         rounds=config.rounds,
         threads=threads,

@@ -14,13 +14,14 @@ from jaxtyping import Float, Int
 
 from pipeline.geometry.soft_cut import soft_cut
 from pipeline.stages.masks_colors import color_bins, color_counts, color_density, local_log_odds
+from pipeline.stages.masks_stereo import Matches, stereo_evidence
 from pipeline.stages.masks_support import Plane, photograph, support_density
 from pipeline.stages.masks_views import WorkView, distance_from_origin, in_parallel, project
 from pipeline.stages.masks_volume import Volume, central_part, seen_from, vote
 
-FAR = 1.45  # rays that pass the look-at point further away than this show no object
-SURROUNDINGS = 0.9, 1.1  # from here to there, rays go over to showing mostly surroundings (the unit fits the photos)
-START_BOX = 1.35  # half a side of the first voxel box
+FAR = 1.75  # rays that pass the look-at point further away than this show no object
+SURROUNDINGS = 1.1, 1.4  # from here to there, rays go over to showing mostly surroundings (the unit fits the photos)
+START_BOX = 1.6  # half a side of the first voxel box
 BOX_MARGIN = 0.25
 SUPPORT_SHARE = 0.7  # of what is no object where a ray meets the support, that which is the support
 ANY_COLOR = 1 / 2e4  # density of colours nobody knows anything about: few are beyond 2e4 cubic units
@@ -45,7 +46,8 @@ class Segment:
 
     Attributes:
         view: The photo.
-        stereo: Evidence of stereo in [-1, 1].
+        matches: What stereo found.
+        stereo: Its evidence in [-1, 1].
         bins: Bin of each pixel's colour.
         distance: How near each ray passes to the origin.
         edges: The price of an outline.
@@ -60,6 +62,7 @@ class Segment:
     """
 
     view: WorkView
+    matches: Matches
     stereo: Image
     bins: Int[np.ndarray, "height width"]
     distance: Image
@@ -76,7 +79,7 @@ class Segment:
 
 def segment(  # one per input
     views: list[WorkView],
-    stereo: list[Image],
+    matches: list[Matches],
     plane: Plane | None,
     *,
     rounds: int,
@@ -87,13 +90,13 @@ def segment(  # one per input
 
     Args:
         views: The photos.
-        stereo: `stereo_evidence` of each.
+        matches: What stereo found for each.
         plane: What the object stands on, if known.
         rounds: Rounds before the last cut.
         threads: How many views are worked on at a time.
         progress: Takes the fraction done in [0, 1].
     """
-    segments = in_parallel(lambda pair: _start(*pair), list(zip(views, stereo, strict=True)), threads)
+    segments = in_parallel(lambda pair: _start(*pair), list(zip(views, matches, strict=True)), threads)
     box = np.array([[-START_BOX] * 3, [START_BOX] * 3])
     for index in range(rounds + 1):
         _look_at_support(segments, plane, threads)
@@ -105,8 +108,9 @@ def segment(  # one per input
     return segments
 
 
-def _start(view: WorkView, stereo: Image) -> Segment:
+def _start(view: WorkView, matches: Matches) -> Segment:
     """The first guess: what matches in the middle is object, what matches elsewhere and the rim is not."""
+    stereo = stereo_evidence(matches, None, view)
     distance = distance_from_origin(view.camera)
     low, high = SURROUNDINGS
     object_share = np.maximum(stereo, 0) + 0.05 * np.clip((0.5 - distance) / 0.3, 0, 1)
@@ -115,6 +119,7 @@ def _start(view: WorkView, stereo: Image) -> Segment:
         object_share, other_share = view.given, 1 - view.given
     return Segment(
         view=view,
+        matches=matches,
         stereo=stereo,
         bins=color_bins(cv2.GaussianBlur(view.lab, (0, 0), 0.8)),
         distance=distance,
@@ -188,9 +193,14 @@ def _agree(segments: list[Segment], box: Float[np.ndarray, "2 3"], threads: int,
         margin: How far, in world units, the volume may be off.
     """
     cameras = [s.view.camera for s in segments]
-    volume = central_part(vote(cameras, [s.label for s in segments], [s.weight for s in segments], box))
+    labels, weights = [s.label for s in segments], [s.weight for s in segments]
+    surfaces = [s.matches.surface(s.view.camera.width, s.view.camera.height) for s in segments]
+    volume = central_part(vote(cameras, labels, weights, surfaces, box))
+
+    grown = volume.grown(margin)
 
     def inform(s: Segment) -> None:
+        s.stereo = stereo_evidence(s.matches, grown, s.view)
         s.seen = seen_from(volume, s.view.camera)
         depth = float(project(s.view.camera, np.zeros((1, 3)))[0, 2])
         size = 2 * max(1, round(margin * float(s.view.camera.K[0, 0]) / max(depth, 0.1))) + 1
@@ -199,8 +209,8 @@ def _agree(segments: list[Segment], box: Float[np.ndarray, "2 3"], threads: int,
         s.prior = _walled(PRIOR_IN * inner - PRIOR_OUT * (1 - s.covered), s.distance)
         if s.view.given is None:
             like_support = s.support / (s.support + ANY_COLOR)
-            s.object_share = s.seen * s.label
-            s.other_share = np.maximum(1 - s.covered, like_support * (1 - s.label))
+            s.object_share = np.maximum(inner, s.stereo) * s.label
+            s.other_share = np.maximum(np.maximum(1 - s.covered, -s.stereo), like_support * (1 - s.label))
 
     in_parallel(inform, segments, threads)
     return volume

@@ -10,16 +10,45 @@ from pipeline.formats.resample import resize
 from pipeline.scene import Camera
 from pipeline.stages.masks_support import Plane
 from pipeline.stages.masks_views import WorkView, in_parallel, rays
+from pipeline.stages.masks_volume import Volume
 
 SWEEP_PX = 320  # long side of the images that are matched
 WINDOW_PX = 7
-REGION = 1.15  # radius of the ball around the look-at point that may hold the object
+REGION = 1.6  # radius of the ball around the look-at point that may hold the object
+CERTAIN = 1.0, 1.3  # matches up to here are of the object at first, and beyond there may be
 CLEARANCE = 0.03  # height above the support from which matches count as object
 NEAREST_DEG, FURTHEST_DEG, WANTED_DEG = 4.0, 35.0, 12.0  # angle between two views that are matched
 PARTNERS = 3
 STEP_PX = 1.5  # disparity between neighbouring depths
 FLAT = 2.0  # variance of L* that is noise
+SURE = 0.5  # evidence of a match that others may rely on
 MATCH = 0.5  # a correlation below it is no match
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Matches:
+    """What stereo found for one photo, at matching size.
+
+    Attributes:
+        camera: The camera at this size.
+        depth: Of each pixel's best match inside of the object's region, along the axis; 0 where there is none.
+        evidence: From 0, no match inside of the region or a better one outside, to 1; negative: outside.
+    """
+
+    camera: Camera
+    depth: Float[np.ndarray, "rows columns"]
+    evidence: Float[np.ndarray, "rows columns"]
+
+    def points(self) -> Float[np.ndarray, "rows columns 3"]:
+        """World positions of the matches."""
+        directions = rays(self.camera)
+        distance = self.depth / (directions @ self.camera.forward.numpy())
+        return self.camera.camera_center.numpy() + directions * distance[..., None]
+
+    def surface(self, width: int, height: int) -> Float[np.ndarray, "height width"]:
+        """Depth of sure matches at another size; 0 elsewhere."""
+        sure = np.where(self.evidence > SURE, self.depth, 0).astype(np.float32)
+        return np.asarray(cv2.resize(sure, (width, height), interpolation=cv2.INTER_NEAREST))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,23 +57,29 @@ class _Small:
     gray: Float[np.ndarray, "height width"]
 
 
-def stereo_evidence(
-    views: list[WorkView], plane: Plane | None, threads: int
-) -> list[Float[np.ndarray, "height width"]]:
-    """Evidence in [-1, 1] per pixel that its texture lies in the object's region; 0 where nothing matches.
-
-    Each photo is matched with its neighbours over all depths (Collins 1996) and against the support's plane;
-    the better of the correlations inside and outside of the region wins.
-    """
+def match_views(views: list[WorkView], plane: Plane | None, threads: int) -> list[Matches]:
+    """Match each photo with its neighbours over all depths (Collins 1996) and against the support's plane."""
     small = [_shrunk(v) for v in views]
     partners = _partners(small)
+    return in_parallel(lambda i: _match(small[i], [small[j] for j in partners[i]], plane), range(len(views)), threads)
 
-    def match(index: int) -> Float[np.ndarray, "height width"]:
-        evidence = _match(small[index], [small[j] for j in partners[index]], plane)
-        view = views[index]
-        return cv2.resize(evidence, (view.camera.width, view.camera.height), interpolation=cv2.INTER_LINEAR)
 
-    return in_parallel(match, range(len(views)), threads)
+def stereo_evidence(matches: Matches, volume: Volume | None, view: WorkView) -> Float[np.ndarray, "height width"]:
+    """Evidence in [-1, 1] per pixel that its texture lies on the object; 0 where nothing matches.
+
+    Args:
+        matches: What stereo found.
+        volume: Where the object may be; none takes the ball that fits into the photos, and leaves it open
+            what is around it.
+        view: The photo, for the size of the result.
+    """
+    if volume is None:
+        inside = np.clip((CERTAIN[1] - np.linalg.norm(matches.points(), axis=-1)) / (CERTAIN[1] - CERTAIN[0]), 0, 1)
+    else:
+        inside = 2 * volume.at(matches.points()) - 1
+    evidence = np.where(matches.evidence > 0, matches.evidence * inside, matches.evidence).astype(np.float32)
+    evidence = cv2.GaussianBlur(evidence, (0, 0), 1.0)
+    return np.asarray(cv2.resize(evidence, (view.camera.width, view.camera.height), interpolation=cv2.INTER_LINEAR))
 
 
 def _shrunk(view: WorkView) -> _Small:
@@ -64,26 +99,28 @@ def _partners(views: list[_Small]) -> list[list[int]]:
     return result
 
 
-def _match(view: _Small, partners: list[_Small], plane: Plane | None) -> Float[np.ndarray, "height width"]:
-    """`stereo_evidence` of one photo, at matching size."""
+def _match(view: _Small, partners: list[_Small], plane: Plane | None) -> Matches:
+    """Sweep one photo."""
     shape = view.gray.shape
-    if not partners:
-        return np.zeros(shape, np.float32)
     enter, leave = _region(view.camera, plane)
     mean, deviation = _moments(view.gray)
-    inside = np.zeros(shape, np.float32)
-    outside = np.zeros(shape, np.float32)
+    inside, outside = np.zeros(shape, np.float32), np.full(shape, MATCH, np.float32)
+    where = np.zeros(shape, np.float32)
     for depth in _depths(view.camera, partners):
-        score = _score(view, mean, deviation, partners, _fronto_parallel(view.camera, depth))
+        score = _score(view, mean, deviation, partners, np.array([0.0, 0.0, 1 / depth]))
         within = (depth > enter) & (depth < leave)
-        np.maximum(inside, score, out=inside, where=within)
+        better = within & (score > inside)
+        inside[better] = score[better]
+        where[better] = depth
         np.maximum(outside, score, out=outside, where=~within)
-    if plane is not None:
+    if plane is not None and partners:
         normal = view.camera.cam_from_world[:3, :3].numpy() @ plane.normal
         distance = plane.offset - float(plane.normal @ view.camera.camera_center.numpy())
         np.maximum(outside, _score(view, mean, deviation, partners, normal / distance), out=outside)
+    inside = np.maximum(inside, MATCH)
     matched = np.clip((np.maximum(inside, outside) - MATCH) / 0.2, 0, 1)
-    return cv2.GaussianBlur((matched * np.clip(5 * (inside - outside), -1, 1)).astype(np.float32), (0, 0), 1.0)
+    evidence = matched * np.clip(5 * (inside - outside), -1, 1)
+    return Matches(camera=view.camera, depth=where, evidence=evidence.astype(np.float32))
 
 
 def _region(
@@ -106,14 +143,12 @@ def _region(
 def _depths(camera: Camera, partners: list[_Small]) -> Float[np.ndarray, "depths"]:
     """Depths from the front of the region to infinity, even in disparity."""
     center = camera.camera_center.numpy()
+    if not partners:
+        return np.zeros(0)
     baseline = max(float(np.linalg.norm(p.camera.camera_center.numpy() - center)) for p in partners)
     nearest = max(0.2, float(np.linalg.norm(center)) - REGION)
     steps = int(np.ceil(float(camera.K[0, 0]) * baseline / nearest / STEP_PX))
     return 1 / np.linspace(1 / nearest, 1 / (100 * nearest), max(16, min(steps, 400)))
-
-
-def _fronto_parallel(camera: Camera, depth: float) -> Float[np.ndarray, "3"]:
-    return np.array([0.0, 0.0, 1.0 / depth])
 
 
 def _moments(

@@ -159,5 +159,7 @@ def support_density(support: Support, view: WorkView) -> Float[np.ndarray, "heig
     residual = np.maximum(np.maximum(low - view.lab, view.lab - high), 0)
     valid &= spread < UNSEEN / 10
     sigma = np.where(valid, spread, 1.0)
-    density = np.exp(-0.5 * (residual**2).sum(-1) / sigma**2) / (sigma * np.sqrt(2 * np.pi)) ** 3
+    # one where the colour is between low and high, falling off like a Gaussian beyond
+    volume = (high - low + (sigma * np.sqrt(2 * np.pi))[..., None]).prod(-1)
+    density = np.exp(-0.5 * (residual**2).sum(-1) / sigma**2) / volume
     return np.where(valid, density, 0).astype(np.float32)

@@ -14,6 +14,7 @@ from pipeline.stages.masks_views import project
 SIDE = 96  # voxels along the longest side of the box
 EXCLUDED = 0.15  # share of the votes against a voxel at which it is as likely empty as not
 SOFTNESS = 0.03
+CLEARANCE = 0.08  # what is nearer to a camera than the surface it sees, by more than this, is empty
 MIN_SEEN = 0.25  # voxels in the frame of fewer photos are empty
 
 
@@ -29,6 +30,16 @@ class Volume:
         """World positions of the chosen voxels' centres."""
         return self.origin + np.argwhere(chosen) * self.spacing
 
+    def at(self, points: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape"]:
+        """Occupancy at world positions, between the voxels' centres by interpolation; 0 outside of the box."""
+        places = np.moveaxis((points - self.origin) / self.spacing, -1, 0)
+        return ndimage.map_coordinates(self.occupancy, places, order=1, mode="constant", cval=0.0)
+
+    def grown(self, distance: float) -> "Volume":
+        """The volume with everything within `distance` (world units) of it."""
+        size = 2 * max(1, round(distance / self.spacing)) + 1
+        return Volume(occupancy=ndimage.maximum_filter(self.occupancy, size), origin=self.origin, spacing=self.spacing)
+
     def box(self, margin: float) -> Float[np.ndarray, "2 3"]:
         """The box of the occupied voxels, padded by a share of its longest side."""
         points = self.centers(self.occupancy > 0.5)
@@ -41,6 +52,7 @@ def vote(
     cameras: list[Camera],
     labels: list[Float[np.ndarray, "_ _"]],
     weights: list[Float[np.ndarray, "_ _"]],
+    surfaces: list[Float[np.ndarray, "_ _"]],
     box: Float[np.ndarray, "2 3"],
 ) -> Volume:
     """Occupied is what few photos exclude: their shares of the votes are summed up, not multiplied.
@@ -51,12 +63,13 @@ def vote(
         cameras: One per view, for the size of its labels.
         labels: Probability of being object per pixel.
         weights: How much a pixel's vote counts.
+        surfaces: Depth of a surface that the pixel is known to show, 0 where none is.
         box: Minimum and maximum corner of the voxels' centres.
     """
     spacing = float((box[1] - box[0]).max()) / (SIDE - 1)
     nx, ny, nz = (max(2, int(np.ceil(side / spacing)) + 1) for side in box[1] - box[0])
-    images = [np.stack([w * (1 - u), w], -1) for u, w in zip(labels, weights, strict=True)]
-    against, total, seen = np.moveaxis(sum_votes(cameras, images, box[0], spacing, (nx, ny, nz)), -1, 0)
+    images = [np.stack([w * (1 - u), w, d], -1) for u, w, d in zip(labels, weights, surfaces, strict=True)]
+    against, total, seen = np.moveaxis(sum_votes(cameras, images, box[0], spacing, (nx, ny, nz), CLEARANCE), -1, 0)
     share = against / np.maximum(total, 1e-3)
     occupancy = 1 / (1 + np.exp(np.clip((share - EXCLUDED) / SOFTNESS, -30, 30)))
     occupancy[seen < max(2, MIN_SEEN * len(cameras))] = 0
