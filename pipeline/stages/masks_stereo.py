@@ -78,8 +78,8 @@ def stereo_evidence(matches: Matches, volume: Volume | None, view: WorkView) -> 
     else:
         inside = 2 * volume.at(matches.points()) - 1
     evidence = np.where(matches.evidence > 0, matches.evidence * inside, matches.evidence).astype(np.float32)
-    evidence = cv2.GaussianBlur(evidence, (0, 0), 1.0)
-    return np.asarray(cv2.resize(evidence, (view.camera.width, view.camera.height), interpolation=cv2.INTER_LINEAR))
+    blurred = cv2.GaussianBlur(evidence, (0, 0), 1.0)
+    return np.asarray(cv2.resize(blurred, (view.camera.width, view.camera.height), interpolation=cv2.INTER_LINEAR))
 
 
 def _shrunk(view: WorkView) -> _Small:
