@@ -9,13 +9,14 @@ from jaxtyping import Float
 from pipeline.scene import Camera
 
 
-def sum_votes(
+def sum_votes(  # noqa: PLR0913  # one grid, and how to look at it
     cameras: list[Camera],
     images: list[Float[np.ndarray, "_ _ 3"]],
     origin: Float[np.ndarray, "3"],
     spacing: float,
     shape: tuple[int, int, int],
     clearance: float,
+    certainty: float,
 ) -> Float[np.ndarray, "nx ny nz 3"]:
     """Votes against each voxel, all votes, and the number of images that frame its centre.
 
@@ -23,23 +24,26 @@ def sum_votes(
         cameras: One per image, for its size.
         images: The vote against what is on a pixel's ray; the weight of that vote; and the depth of a surface
             that the pixel is known to show, or 0: what is nearer by more than `clearance` gets the whole weight
-            against it, as it would hide the surface.
+            against it, as it would hide the surface; what is at the surface gets `certainty` for it.
         origin: Centre of the first voxel.
         spacing: Distance of neighbouring centres, world units.
         shape: Voxels along x, y and z.
         clearance: World units.
+        certainty: Weight of a surface for what is within `clearance` of it.
     """
+    limits = np.array([clearance, certainty])
     sums = np.zeros((*shape, 3), np.float32)
     for camera, image in zip(cameras, images, strict=True):
         image_from_world = (camera.K @ camera.cam_from_world[:3]).numpy()
-        _vote_kernel(sums, np.ascontiguousarray(image, np.float32), image_from_world, origin, spacing, clearance)
+        _vote_kernel(sums, np.ascontiguousarray(image, np.float32), image_from_world, origin, spacing, limits)
     return sums
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
 @no_type_check
-def _vote_kernel(sums, image, image_from_world, origin, spacing, clearance):  # noqa: ANN001, ANN202  # a kernel
+def _vote_kernel(sums, image, image_from_world, origin, spacing, limits):  # noqa: ANN001, ANN202  # a kernel
     m = image_from_world
+    clearance, certainty = limits
     height, width = image.shape[:2]
     for i in numba.prange(sums.shape[0]):
         px = origin[0] + i * spacing
@@ -60,6 +64,10 @@ def _vote_kernel(sums, image, image_from_world, origin, spacing, clearance):  # 
                 against = (a[0] * (1 - fx) + b[0] * fx) * (1 - fy) + (c[0] * (1 - fx) + d[0] * fx) * fy
                 weight = (a[1] * (1 - fx) + b[1] * fx) * (1 - fy) + (c[1] * (1 - fx) + d[1] * fx) * fy
                 surface = image[int(y + 0.5), int(x + 0.5), 2]
-                sums[i, j, k, 0] += weight if w < surface - clearance else against
+                if w < surface - clearance:
+                    against = weight
+                elif abs(w - surface) < clearance:
+                    weight += certainty
+                sums[i, j, k, 0] += against
                 sums[i, j, k, 1] += weight
                 sums[i, j, k, 2] += 1

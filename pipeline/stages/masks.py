@@ -62,7 +62,7 @@ def _summary(capture: Capture) -> str:
 
 STAGE = Stage(
     name="masks",
-    version=3,
+    version=4,
     compute=complete_masks,
     save=capture_json.save,
     load=capture_json.load,

@@ -14,8 +14,9 @@ from pipeline.config import MasksConfig
 from pipeline.errors import CaptureError
 from pipeline.formats import images
 from pipeline.scene import Capture, View
+from pipeline.stages.masks_backdrop import backdrop_densities
 from pipeline.stages.masks_outline import clean, refine
-from pipeline.stages.masks_segment import Segment, segment
+from pipeline.stages.masks_segment import REMEDY, Segment, segment
 from pipeline.stages.masks_stereo import match_views
 from pipeline.stages.masks_support import find_plane
 from pipeline.stages.masks_views import in_parallel, load_view
@@ -23,7 +24,6 @@ from pipeline.workspace import StageContext
 
 SMALLEST, LARGEST = 0.002, 0.9  # share of the photo that an object may cover
 DISAGREES = 0.7  # IoU with what all photos together see, below which a mask is reported
-REMEDY = "put masks in a folder masks/ beside the photos, white = object"
 
 
 def make_masks(capture: Capture, config: MasksConfig, context: StageContext) -> tuple[View, ...]:
@@ -35,6 +35,7 @@ def make_masks(capture: Capture, config: MasksConfig, context: StageContext) -> 
     threads = context.runtime.threads
     views = in_parallel(lambda v: load_view(v, config.working_px), capture.views, threads)
     plane = find_plane(capture.points.numpy(), context.runtime.seed)
+    backdrops = backdrop_densities(views, threads)
     context.progress(0.1, "matching neighbouring photos")
     matches = match_views(views, plane, threads)
     context.progress(0.5, "telling the object from its surroundings")
@@ -42,12 +43,13 @@ def make_masks(capture: Capture, config: MasksConfig, context: StageContext) -> 
         views,
         matches,
         plane,
+        backdrops,
         rounds=config.rounds,
         threads=threads,
         progress=lambda share: context.progress(0.5 + 0.4 * share, "telling the object from its surroundings"),
     )
     _check(segments, context)
-    context.metrics.update(support_found=float(plane is not None))
+    context.metrics.update(support_found=float(plane is not None), plain_backdrop=float(backdrops is not None))
     context.progress(0.9, "drawing outlines")
     folder = context.folder / "masks"
     folder.mkdir(parents=True, exist_ok=True)

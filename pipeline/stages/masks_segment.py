@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int
 
+from pipeline.errors import CaptureError
 from pipeline.geometry.soft_cut import soft_cut
 from pipeline.stages.masks_colors import color_bins, color_counts, color_density, local_log_odds
 from pipeline.stages.masks_stereo import Matches, stereo_evidence
@@ -32,6 +33,8 @@ SMOOTHNESS = 2.0  # log-odds that a pixel of outline costs on even ground
 PRIOR_IN, PRIOR_OUT = 1.5, 3.5  # log-odds inside and outside of what the photos together see
 MARGIN = 0.08  # how far that may be off in the first round, world units; shrinks by a fifth each round
 ITERATIONS = 100
+REMEDY = "put masks in a folder masks/ beside the photos, white = object"
+UNSURE = 0.5  # vote of a pixel whose colours say nothing
 
 Image = Float[np.ndarray, "height width"]
 
@@ -47,6 +50,7 @@ class Segment:
     Attributes:
         view: The photo.
         matches: What stereo found.
+        backdrop: Density of the colour if the pixel shows a plain backdrop; 0 without one.
         stereo: Its evidence in [-1, 1].
         bins: Bin of each pixel's colour.
         distance: How near each ray passes to the origin.
@@ -63,6 +67,7 @@ class Segment:
 
     view: WorkView
     matches: Matches
+    backdrop: Image
     stereo: Image
     bins: Int[np.ndarray, "height width"]
     distance: Image
@@ -77,10 +82,11 @@ class Segment:
     weight: Image = field(default_factory=_blank)
 
 
-def segment(  # one per input
+def segment(  # noqa: PLR0913  # one per input
     views: list[WorkView],
     matches: list[Matches],
     plane: Plane | None,
+    backdrops: list[Image] | None,
     *,
     rounds: int,
     threads: int,
@@ -92,11 +98,17 @@ def segment(  # one per input
         views: The photos.
         matches: What stereo found for each.
         plane: What the object stands on, if known.
+        backdrops: `backdrop_densities`, if the photos have plain ones.
         rounds: Rounds before the last cut.
         threads: How many views are worked on at a time.
         progress: Takes the fraction done in [0, 1].
+
+    Raises:
+        CaptureError: When the photos agree on no object.
     """
-    segments = in_parallel(lambda pair: _start(*pair), list(zip(views, matches, strict=True)), threads)
+    blank: list[Image] = [np.zeros(v.shape, np.float32) for v in views]
+    triples = list(zip(views, matches, backdrops or blank, strict=True))
+    segments = in_parallel(lambda triple: _start(*triple), triples, threads)
     box = np.array([[-START_BOX] * 3, [START_BOX] * 3])
     for index in range(rounds + 1):
         _look_at_support(segments, plane, threads)
@@ -104,22 +116,31 @@ def segment(  # one per input
         progress((index + 1) / (rounds + 1))
         if index < rounds:
             volume = _agree(segments, box, threads, margin=MARGIN * 0.8**index)
+            if not (volume.occupancy > 0.5).any():
+                raise CaptureError(
+                    "the object could not be told from its surroundings: nothing is object", remedy=REMEDY
+                )
             box = volume.box(BOX_MARGIN)
     return segments
 
 
-def _start(view: WorkView, matches: Matches) -> Segment:
+def _start(view: WorkView, matches: Matches, backdrop: Image) -> Segment:
     """The first guess: what matches in the middle is object, what matches elsewhere and the rim is not."""
     stereo = stereo_evidence(matches, None, view)
     distance = distance_from_origin(view.camera)
     low, high = SURROUNDINGS
     object_share = np.maximum(stereo, 0) + 0.05 * np.clip((0.5 - distance) / 0.3, 0, 1)
     other_share = np.maximum(-stereo, np.clip((distance - low) / (high - low), 0, 1))
+    if backdrop.any():
+        like_backdrop = backdrop / (backdrop + ANY_COLOR)
+        object_share = np.maximum(object_share, (1 - like_backdrop) * (distance < low))
+        other_share = np.maximum(other_share, like_backdrop)
     if view.given is not None:
         object_share, other_share = view.given, 1 - view.given
     return Segment(
         view=view,
         matches=matches,
+        backdrop=backdrop,
         stereo=stereo,
         bins=color_bins(cv2.GaussianBlur(view.lab, (0, 0), 0.8)),
         distance=distance,
@@ -148,13 +169,13 @@ def _look_at_support(segments: list[Segment], plane: Plane | None, threads: int)
     """Photograph the support without what may be the object by now, and compare every photo with it."""
     if plane is None:
         for s in segments:
-            s.support = np.zeros(s.view.shape, np.float32)
+            s.support = s.backdrop
         return
     known = segments[0].covered.shape != (1, 1)
     support = photograph(plane, [s.view for s in segments], [s.covered for s in segments] if known else None)
     densities = in_parallel(lambda s: support_density(support, s.view), segments, threads)
     for s, density in zip(segments, densities, strict=True):
-        s.support = density
+        s.support = np.maximum(density, s.backdrop)
 
 
 def _cut(segments: list[Segment], threads: int, *, stereo: float, local: bool) -> None:
@@ -178,7 +199,7 @@ def _cut(segments: list[Segment], threads: int, *, stereo: float, local: bool) -
         cue = np.clip(TEMPER * cue, -LIMIT, LIMIT) + stereo * s.stereo
         cue = cv2.GaussianBlur(cue.astype(np.float32), (0, 0), 1.0)
         s.label = soft_cut(cue + s.prior, s.edges, s.label, iterations=ITERATIONS)
-        s.weight = (0.5 + 0.5 * np.minimum(np.abs(cue) / LIMIT, 1)).astype(np.float32)
+        s.weight = (UNSURE + (1 - UNSURE) * np.minimum(np.abs(cue) / LIMIT, 1)).astype(np.float32)
 
     in_parallel(label, range(len(segments)), threads)
 

@@ -69,14 +69,17 @@ def stereo_evidence(matches: Matches, volume: Volume | None, view: WorkView) -> 
 
     Args:
         matches: What stereo found.
-        volume: Where the object may be; none takes the ball that fits into the photos, and leaves it open
-            what is around it.
+        volume: Where the object may be; none takes the ball that fits into the photos. What lies in the ball
+            but not in the volume is left open: the volume may yet grow.
         view: The photo, for the size of the result.
     """
+    points = matches.points()
+    certain = np.clip((CERTAIN[1] - np.linalg.norm(points, axis=-1)) / (CERTAIN[1] - CERTAIN[0]), 0, 1)
     if volume is None:
-        inside = np.clip((CERTAIN[1] - np.linalg.norm(matches.points(), axis=-1)) / (CERTAIN[1] - CERTAIN[0]), 0, 1)
+        inside = certain
     else:
-        inside = 2 * volume.at(matches.points()) - 1
+        occupied = volume.at(points)
+        inside = occupied - (1 - occupied) * (1 - certain)
     evidence = np.where(matches.evidence > 0, matches.evidence * inside, matches.evidence).astype(np.float32)
     blurred = cv2.GaussianBlur(evidence, (0, 0), 1.0)
     return np.asarray(cv2.resize(blurred, (view.camera.width, view.camera.height), interpolation=cv2.INTER_LINEAR))
@@ -133,7 +136,7 @@ def _region(
     enter, leave = middle - half, middle + half
     if plane is not None:
         slope = directions @ plane.normal
-        height = float(plane.heights(center)) - CLEARANCE
+        height = float(center @ plane.normal) - plane.offset - CLEARANCE
         cut = np.where(slope < -1e-6, -height / np.where(slope < -1e-6, slope, -1.0), np.inf)
         leave = np.minimum(leave, cut) if height > 0 else leave
     to_depth = directions @ camera.forward.numpy()

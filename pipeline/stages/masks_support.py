@@ -84,7 +84,8 @@ def _score(plane: Plane, points: Float[np.ndarray, "points 3"]) -> float:
     """Cells of 0.15 units with a point on the plane, less those with points below it."""
     heights = plane.heights(points)
     cells = np.floor(points[:, [0, 2]] / 0.15).astype(np.int64) @ np.array([1000, 1])
-    return len(np.unique(cells[np.abs(heights) < THICKNESS])) - len(np.unique(cells[heights < -3 * THICKNESS]))
+    on, below = cells[np.abs(heights) < THICKNESS], cells[heights < -3 * THICKNESS]
+    return float(len(np.unique(on)) - len(np.unique(below)))
 
 
 def _refitted(plane: Plane, points: Float[np.ndarray, "points 3"]) -> Plane:

@@ -15,6 +15,7 @@ SIDE = 96  # voxels along the longest side of the box
 EXCLUDED = 0.15  # share of the votes against a voxel at which it is as likely empty as not
 SOFTNESS = 0.03
 CLEARANCE = 0.08  # what is nearer to a camera than the surface it sees, by more than this, is empty
+CERTAINTY = 1.0  # votes for a voxel from a photo that surely shows a surface there
 MIN_SEEN = 0.25  # voxels in the frame of fewer photos are empty
 
 
@@ -69,7 +70,8 @@ def vote(
     spacing = float((box[1] - box[0]).max()) / (SIDE - 1)
     nx, ny, nz = (max(2, int(np.ceil(side / spacing)) + 1) for side in box[1] - box[0])
     images = [np.stack([w * (1 - u), w, d], -1) for u, w, d in zip(labels, weights, surfaces, strict=True)]
-    against, total, seen = np.moveaxis(sum_votes(cameras, images, box[0], spacing, (nx, ny, nz), CLEARANCE), -1, 0)
+    votes = sum_votes(cameras, images, box[0], spacing, (nx, ny, nz), CLEARANCE, CERTAINTY)
+    against, total, seen = np.moveaxis(votes, -1, 0)
     share = against / np.maximum(total, 1e-3)
     occupancy = 1 / (1 + np.exp(np.clip((share - EXCLUDED) / SOFTNESS, -30, 30)))
     occupancy[seen < max(2, MIN_SEEN * len(cameras))] = 0
