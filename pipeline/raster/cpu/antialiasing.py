@@ -14,7 +14,6 @@ from torch.autograd.function import once_differentiable
 from pipeline.raster.cpu import silhouettes
 from pipeline.raster.cpu.checks import as_array
 from pipeline.raster.cpu.jit import use_torch_threads
-from pipeline.raster.cpu.visibility import project_points
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,19 +36,24 @@ class Silhouettes:
 
 
 def find_silhouettes(
-    points: NDArray[np.float64], mesh: tuple[NDArray[np.int32], NDArray[np.int32]], rast: NDArray, search: int
+    clip: NDArray, mesh: tuple[NDArray[np.int32], NDArray[np.int32]], rast: NDArray, search: int
 ) -> Silhouettes:
-    """Find the silhouettes of projected points; `mesh` is the faces and their neighbours."""
-    ids = rast[..., 3].astype(np.int32) - 1
-    depth = rast[..., 2].astype(np.float32)
-    views, height, _ = ids.shape
+    """Find the silhouettes in a raster of a mesh, which is given as its faces and their neighbours."""
+    faces, neighbours = mesh
+    views, height, width, _ = rast.shape
+    signs = np.empty((views, len(faces)), np.int8)
+    silhouettes.find_windings(clip, faces, signs)
+    marks = np.zeros((views, 2, height, width), np.uint8)
+    silhouettes.mark_silhouettes(clip, faces, neighbours, signs, marks)
     counts = np.empty(views * height, np.int64)
-    silhouettes.count_pairs(ids, counts)
+    silhouettes.count_marks(marks, counts)
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     total = int(starts[-1])
     owners, steps = np.empty(total, np.int32), np.empty(total, np.int8)
     ends, alphas = np.empty((total, 2), np.int32), np.empty(total, np.float64)
-    silhouettes.find_silhouettes(points, *mesh, ids, depth, search, starts, owners, steps, ends, alphas)
+    silhouettes.find_silhouettes(
+        clip, faces, neighbours, signs, rast, marks, search, starts, owners, steps, ends, alphas
+    )
     found = np.flatnonzero(steps >= 0)
     return Silhouettes(
         view_ends=np.searchsorted(found, starts[::height]),
@@ -93,8 +97,7 @@ class Blend(Function):
         positions = as_array(clip)
         grad = np.zeros_like(positions)
         use_torch_threads()
-        points = project_points(positions, size)
         source = as_array(color.flatten(1, 2))
         records = (found.view_ends, found.owners, found.steps, found.ends, found.alphas)
-        silhouettes.blend_backward(points, source, size, *records, incoming, grad_color, grad)
+        silhouettes.blend_backward(positions, source, size, *records, incoming, grad_color, grad)
         return torch.from_numpy(grad_color).reshape(color.shape), torch.from_numpy(grad), None

@@ -11,7 +11,7 @@ from pipeline.raster.cpu.checks import as_array, check_ids, check_shape, check_s
 from pipeline.raster.cpu.functions import Interpolate, Resolve
 from pipeline.raster.cpu.jit import use_torch_threads
 from pipeline.raster.cpu.texturing import cube_coordinates, sample_maps
-from pipeline.raster.cpu.visibility import find_layer, layer_derivatives, project_points
+from pipeline.raster.cpu.visibility import find_layer, layer_derivatives
 from pipeline.raster.rasterizer import LINEAR, Raster, Sampling, Topology
 
 
@@ -180,5 +180,4 @@ class CpuRasterizer:
         check_shape("the clip positions", clip.shape[:1], raster.rast.shape[:1])
         rast = as_array(raster.rast)
         use_torch_threads()
-        points = project_points(as_array(clip), (rast.shape[2], rast.shape[1]))
-        return Blend.apply(color, clip.to(color.dtype), find_silhouettes(points, mesh, rast, search))
+        return Blend.apply(color, clip.to(color.dtype), find_silhouettes(as_array(clip), mesh, rast, search))

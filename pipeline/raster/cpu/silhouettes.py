@@ -6,6 +6,8 @@ edge crosses the line between both centres at the distance d (0 = owner, 1 = the
 covers d, and alpha = d - 1/2 of it moves across. Laine et al. look at the edges of the owner's triangle
 only. Here the line is walked on over the neighbouring faces until it leaves the surface: on dense meshes, whose
 triangles are smaller than a pixel, the silhouette hardly ever belongs to a triangle that a pixel sees.
+Most neighbours of a dense mesh show different triangles and no silhouette lies between them: so first the few
+silhouette edges are drawn as marks on the pairs that they cross, and only there anything is walked.
 
 Horizontal lines take edges that are closer to vertical, vertical lines the rest, so that an edge counts once.
 """
@@ -17,28 +19,112 @@ import numpy as np
 from pipeline.raster.cpu.jit import helper, kernel, no_type_check, prange
 
 
+CHUNKS = 16
+# How far a crossing may seem off its pixel pair by rounding; a pair marked in vain costs one walk.
+_SLACK_PX = 1e-3
+RIGHT, DOWN = 0, 1
+
+
 @kernel
 @no_type_check
-def count_pairs(ids, counts):
-    """Count per row (views * height) the pairs with the right and the lower pixel that show different triangles."""
-    height, width = ids.shape[1], ids.shape[2]
-    for row in prange(ids.shape[0] * height):
+def find_windings(clip, faces, signs):
+    """Write per view and face on which side of its edges the inside lies: 1, -1, or 0 when seen edge-on."""
+    for task in prange(clip.shape[0] * CHUNKS):
+        view, chunk = task // CHUNKS, task % CHUNKS
+        for f in range(chunk * faces.shape[0] // CHUNKS, (chunk + 1) * faces.shape[0] // CHUNKS):
+            i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+            x0, y0, w0 = np.float64(clip[view, i, 0]), np.float64(clip[view, i, 1]), np.float64(clip[view, i, 3])
+            x1, y1, w1 = np.float64(clip[view, j, 0]), np.float64(clip[view, j, 1]), np.float64(clip[view, j, 3])
+            x2, y2, w2 = np.float64(clip[view, k, 0]), np.float64(clip[view, k, 1]), np.float64(clip[view, k, 3])
+            det = (x1 * y2 - x2 * y1) * w0 + (x2 * y0 - x0 * y2) * w1 + (x0 * y1 - x1 * y0) * w2
+            signs[view, f] = 1 if det > 0 else (-1 if det < 0 else 0)
+
+
+@helper
+@no_type_check
+def _is_silhouette(signs, neighbours, f, e):
+    """Whether a surface ends or folds over at edge e of face f; both faces of an edge give the same answer."""
+    across = neighbours[f, e]
+    if across < 0:
+        return True
+    other = signs[across // 2] if across % 2 == 0 else -signs[across // 2]
+    return other != signs[f]
+
+
+@helper
+@no_type_check
+def _mark_edge(clip, i, j, marks):
+    """Mark the pairs of pixels whose connecting line the edge from vertex i to j may cross."""
+    height, width = marks.shape[1], marks.shape[2]
+    wp, wq = np.float64(clip[i, 3]), np.float64(clip[j, 3])
+    if not (wp > 0 and wq > 0):
+        if wp > 0 or wq > 0:
+            marks[:] = 1  # it reaches behind the camera: anywhere
+        return
+    x0, y0 = (clip[i, 0] / wp + 1) * (0.5 * width) - 0.5, (clip[i, 1] / wp + 1) * (0.5 * height) - 0.5
+    x1, y1 = (clip[j, 0] / wq + 1) * (0.5 * width) - 0.5, (clip[j, 1] / wq + 1) * (0.5 * height) - 0.5
+    _mark_crossings((x0, y0), (x1, y1), (width, height), marks[RIGHT])
+    _mark_crossings((y0, x0), (y1, x1), (height, width), marks[DOWN].T)
+
+
+@helper
+@no_type_check
+def _mark_crossings(start, end, size, marks):
+    """Mark (row, x) where the segment crosses a row between the centres x and x + 1, or nearly so."""
+    if end[1] < start[1]:
+        start, end = end, start
+    if not (end[1] >= 0 and start[1] <= size[1] - 1):
+        return
+    first, last = max(0.0, np.ceil(start[1] - _SLACK_PX)), min(size[1] - 1.0, np.floor(end[1] + _SLACK_PX))
+    rise = end[1] - start[1]
+    for row in range(int(first), int(last) + 1):
+        t = min(max((row - start[1]) / rise, 0.0), 1.0) if rise > _SLACK_PX else 0.0
+        x = start[0] + t * (end[0] - start[0])
+        x_last = x if rise > _SLACK_PX else end[0]  # along the row: the whole segment
+        if max(x, x_last) >= -1 and min(x, x_last) < size[0]:
+            low = max(0, int(np.floor(max(min(x, x_last) - _SLACK_PX, 0.0))))
+            high = min(size[0] - 2, int(np.floor(min(max(x, x_last) + _SLACK_PX, np.float64(size[0])))))
+            for column in range(low, high + 1):
+                marks[row, column] = 1
+
+
+@kernel
+@no_type_check
+def mark_silhouettes(clip, faces, neighbours, signs, marks):
+    """Mark (views, 2, height, width) the pairs with the right and with the lower pixel that a silhouette may cross.
+
+    `marks` starts at zero. Threads may write one mark twice, always 1.
+    """
+    for task in prange(clip.shape[0] * CHUNKS):
+        view, chunk = task // CHUNKS, task % CHUNKS
+        for f in range(chunk * faces.shape[0] // CHUNKS, (chunk + 1) * faces.shape[0] // CHUNKS):
+            for e in range(3):
+                across = neighbours[f, e]
+                if (across < 0 or across // 2 > f) and _is_silhouette(signs[view], neighbours, f, e):
+                    _mark_edge(clip[view], faces[f, (e + 1) % 3], faces[f, (e + 2) % 3], marks[view])
+
+
+@kernel
+@no_type_check
+def count_marks(marks, counts):
+    """Count the marks of each row (views * height)."""
+    height = marks.shape[2]
+    for row in prange(marks.shape[0] * height):
         view, y = row // height, row % height
         count = 0
-        for x in range(width):
-            if x + 1 < width and ids[view, y, x] != ids[view, y, x + 1]:
-                count += 1
-            if y + 1 < height and ids[view, y, x] != ids[view, y + 1, x]:
-                count += 1
+        for x in range(marks.shape[3]):
+            count += marks[view, RIGHT, y, x] + marks[view, DOWN, y, x]
         counts[row] = count
 
 
 @helper
 @no_type_check
-def _seen_from(points, i, x, y):
-    """Corner i as (X, Y, w) with the pixel (x, y) as the origin."""
-    w = points[i, 3]
-    return points[i, 0] - x * w, points[i, 1] - y * w, w
+def _seen_from(clip, i, pixel, size):
+    """Corner i as (X, Y, w) in pixels, with the centre of a pixel (x, y) as the origin."""
+    w = np.float64(clip[i, 3])
+    x = clip[i, 0] * (0.5 * size[0]) + w * (0.5 * (size[0] - 1) - pixel[0])
+    y = clip[i, 1] * (0.5 * size[1]) + w * (0.5 * (size[1] - 1) - pixel[1])
+    return x, y, w
 
 
 @helper
@@ -79,89 +165,81 @@ def _edge_between(faces, f, i, j):
 
 @helper
 @no_type_check
-def _walk(points, faces, neighbours, f, target, pixel, step, search):
+def _walk(scene, f, target, pixel, step, size, search):
     """Walk from a pixel's triangle f towards the neighbouring pixel, which shows `target`, until a silhouette edge.
 
     Returns the edge's vertices and the distance; no vertices (-1) if the surface goes on, if `search`
     further faces did not reach its end, or if the edge is a matter of the other direction.
     """
-    entry, previous, same_direction = -1, 0.0, 0
-    i, j, d, upright = -1, -1, 0.0, False
-    for count in range(search + 2):
-        p = _seen_from(points, faces[f, 0], pixel[0], pixel[1])
-        q = _seen_from(points, faces[f, 1], pixel[0], pixel[1])
-        r = _seen_from(points, faces[f, 2], pixel[0], pixel[1])
+    clip, faces, neighbours, signs = scene
+    entry = -1
+    for _ in range(search + 1):
+        p = _seen_from(clip, faces[f, 0], pixel, size)
+        q = _seen_from(clip, faces[f, 1], pixel, size)
+        r = _seen_from(clip, faces[f, 2], pixel, size)
         edges = (_edge(q, r), _edge(r, p), _edge(p, q))
-        sign = np.sign(edges[0][2] * p[2] + edges[1][2] * q[2] + edges[2][2] * r[2])
-        if count > 0:
-            folds = sign != (-previous if same_direction else previous)
-            if folds and upright:
-                return i, j, d
-            if folds or count > search:
-                return -1, -1, 0.0
-        edge, d = _exit(edges, sign, step, entry)
+        edge, d = _exit(edges, signs[f], step, entry)
         if edge < 0:
-            return -1, -1, 0.0
+            break
         i, j = faces[f, (edge + 1) % 3], faces[f, (edge + 2) % 3]
-        upright = (abs(edges[edge][0]) >= abs(edges[edge][1])) == (step[0] != 0)
         across = neighbours[f, edge]
-        if across < 0:
+        # What covers the other centre lies beyond the edge: no fold.
+        if across >= 0 and across // 2 == target:
+            break
+        if _is_silhouette(signs, neighbours, f, edge):
+            upright = (abs(edges[edge][0]) >= abs(edges[edge][1])) == (step[0] != 0)
             return (i, j, d) if upright else (-1, -1, 0.0)
-        previous, same_direction = sign, across % 2
         f = across // 2
-        if f == target:
-            # It covers the other centre, so it lies beyond the edge: no fold.
-            return -1, -1, 0.0
         entry = _edge_between(faces, f, i, j)
     return -1, -1, 0.0
 
 
 @helper
 @no_type_check
-def _find_in_row(scene, ids, depth, y, search, records):
+def _find_in_row(scene, rast, marks, y, search, records):
     """Look for silhouettes between row y and its right and lower neighbours."""
-    points, faces, neighbours = scene
     owners, steps, ends, alphas = records
-    height, width = ids.shape
+    height, width = rast.shape[0], rast.shape[1]
     n = 0
     for x in range(width):
         for down in range(2):
-            x_other, y_other = x + 1 - down, y + down
-            if x_other >= width or y_other >= height or ids[y, x] == ids[y_other, x_other]:
+            if marks[down, y, x] == 0:
                 continue
-            here = ids[y_other, x_other] < 0 or (ids[y, x] >= 0 and depth[y, x] <= depth[y_other, x_other])
-            x_owner, y_owner = (x, y) if here else (x_other, y_other)
-            direction = 2 * down if here else 2 * down + 1
-            away = 1.0 if here else -1.0
-            step = (away * (1 - down), away * down)
-            f, target = (ids[y, x], ids[y_other, x_other]) if here else (ids[y_other, x_other], ids[y, x])
-            i, j, d = _walk(points, faces, neighbours, f, target, (x_owner, y_owner), step, search)
-            if i >= 0:
-                owners[n] = y_owner * width + x_owner
-                steps[n] = direction
-                ends[n, 0] = i
-                ends[n, 1] = j
-                alphas[n] = min(max(d, 0.0), 1.0) - 0.5
-            else:
-                steps[n] = -1
+            steps[n] = -1
+            x_other, y_other = x + 1 - down, y + down
+            if x_other < width and y_other < height and rast[y, x, 3] != rast[y_other, x_other, 3]:
+                this_id, other_id = int(rast[y, x, 3]) - 1, int(rast[y_other, x_other, 3]) - 1
+                here = other_id < 0 or (this_id >= 0 and rast[y, x, 2] <= rast[y_other, x_other, 2])
+                owner = (x, y) if here else (x_other, y_other)
+                away = 1.0 if here else -1.0
+                step = (away * (1 - down), away * down)
+                f, target = (this_id, other_id) if here else (other_id, this_id)
+                i, j, d = _walk(scene, f, target, owner, step, (width, height), search)
+                if i >= 0:
+                    owners[n] = owner[1] * width + owner[0]
+                    steps[n] = 2 * down if here else 2 * down + 1
+                    ends[n, 0] = i
+                    ends[n, 1] = j
+                    alphas[n] = min(max(d, 0.0), 1.0) - 0.5
             n += 1
 
 
 @kernel
 @no_type_check
-def find_silhouettes(points, faces, neighbours, ids, depth, search, starts, owners, steps, ends, alphas):
-    """Write one record per pair that `count_pairs` counted, in the order of the rows; steps = -1: no silhouette.
+def find_silhouettes(clip, faces, neighbours, signs, rast, marks, search, starts, owners, steps, ends, alphas):
+    """Write one record per mark, in the order of the rows; steps = -1: no silhouette.
 
     Owner's pixel (row * width + column); step to the other pixel (0 right, 1 left, 2 down, 3 up); the edge's
     vertices; alpha. `starts` holds each row's first record, and their number at the end.
     """
-    height = ids.shape[1]
-    for row in prange(ids.shape[0] * height):
+    height = rast.shape[1]
+    for row in prange(rast.shape[0] * height):
         view, y = row // height, row % height
         first, end = starts[row], starts[row + 1]
         if end > first:
             records = (owners[first:end], steps[first:end], ends[first:end], alphas[first:end])
-            _find_in_row((points[view], faces, neighbours), ids[view], depth[view], y, search, records)
+            scene = (clip[view], faces, neighbours, signs[view])
+            _find_in_row(scene, rast[view], marks[view], y, search, records)
 
 
 @helper
@@ -187,12 +265,12 @@ def blend(color, width, view_ends, owners, steps, alphas, out):
 
 @helper
 @no_type_check
-def _add_edge(points, i, j, pixel, step, d, grad_alpha, size, grad):
+def _add_edge(clip, i, j, pixel, step, d, grad_alpha, size, grad):
     """Add the gradient of one crossing to the clip positions of the edge's two vertices.
 
     d = -C / M with C at the owner's centre and M = A or B along the step.
     """
-    p, q = _seen_from(points, i, pixel[0], pixel[1]), _seen_from(points, j, pixel[0], pixel[1])
+    p, q = _seen_from(clip, i, pixel, size), _seen_from(clip, j, pixel, size)
     a, b, _ = _edge(p, q)
     along_x = step < 2
     away = 1.0 if step % 2 == 0 else -1.0
@@ -217,7 +295,7 @@ def _add_edge(points, i, j, pixel, step, d, grad_alpha, size, grad):
 
 @kernel
 @no_type_check
-def blend_backward(points, color, size, view_ends, owners, steps, ends, alphas, grad_out, grad_color, grad):
+def blend_backward(clip, color, size, view_ends, owners, steps, ends, alphas, grad_out, grad_color, grad):
     """Gradients of `blend`: `grad_color` starts as a copy of `grad_out`, `grad` (views, vertices, 4) at zero."""
     width = size[0]
     for view in prange(color.shape[0]):
@@ -232,4 +310,4 @@ def blend_backward(points, color, size, view_ends, owners, steps, ends, alphas, 
                 grad_color[view, other, c] -= alphas[n] * g
             pixel = (owner % width, owner // width)
             d = alphas[n] + 0.5
-            _add_edge(points[view], ends[n, 0], ends[n, 1], pixel, steps[n], d, grad_alpha, size, grad[view])
+            _add_edge(clip[view], ends[n, 0], ends[n, 1], pixel, steps[n], d, grad_alpha, size, grad[view])
