@@ -18,10 +18,14 @@ class Raster:
             Row 0 is NDC y = -1: with `Camera.clip_from_world`, the top of the photo.
         derivatives: du/dx, du/dy, dv/dx, dv/dy per pixel, x and y in pixels, when asked for; constants, they carry
             no gradient.
+        clip: The clip positions that were drawn, when the backend made this raster of some.
+        faces: The faces that were drawn.
     """
 
     rast: Float[Tensor, "views height width 4"]
     derivatives: Float[Tensor, "views height width 4"] | None = None
+    clip: Float[Tensor, "views vertices 4"] | None = None
+    faces: Int[Tensor, "faces 3"] | None = None
 
     @property
     def face_id(self) -> Int[Tensor, "views height width"]:

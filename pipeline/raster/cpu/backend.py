@@ -8,10 +8,10 @@ from pipeline.errors import InputError
 from pipeline.raster.cpu.adjacency import neighbours_of
 from pipeline.raster.cpu.antialiasing import Blend, find_silhouettes
 from pipeline.raster.cpu.checks import as_array, check_ids, check_shape, check_size, checked_faces
-from pipeline.raster.cpu.functions import Interpolate, Resolve
+from pipeline.raster.cpu.functions import Barycentrics, Interpolate, InterpolateDrawn
 from pipeline.raster.cpu.jit import use_torch_threads
 from pipeline.raster.cpu.texturing import cube_coordinates, sample_maps
-from pipeline.raster.cpu.visibility import find_layer, layer_derivatives
+from pipeline.raster.cpu.visibility import find_layer, screen_derivatives
 from pipeline.raster.rasterizer import LINEAR, Raster, Sampling, Topology
 
 
@@ -64,11 +64,12 @@ class CpuRasterizer:
         rasters: list[Raster] = []
         layer = None
         while len(rasters) < layers:
-            layer = find_layer(positions, indices, size_px, layer)
-            if rasters and not bool((layer.ids >= 0).any()):
+            layer = find_layer(positions, indices, size_px, behind=layer, last=len(rasters) == layers - 1)
+            if rasters and not layer.rast[..., 3].any():
                 break
-            slopes = torch.from_numpy(layer_derivatives(layer, indices, positions.dtype)) if derivatives else None
-            rasters.append(Raster(rast=Resolve.apply(clip, layer, indices), derivatives=slopes))
+            slopes = torch.from_numpy(screen_derivatives(positions, indices, layer.rast)) if derivatives else None
+            rast = Barycentrics.apply(clip, layer.rast, indices)
+            rasters.append(Raster(rast=rast, derivatives=slopes, clip=clip, faces=faces))
         return tuple(rasters)
 
     def interpolate(
@@ -76,8 +77,12 @@ class CpuRasterizer:
     ) -> Float[Tensor, "views height width channels"]:
         """Perspective-correct attributes per pixel, zero where empty. `faces` may index other arrays (uvs)."""
         indices = checked_faces(faces, len(attributes))
-        check_ids(raster.rast, len(indices))
-        return Interpolate.apply(attributes.to(raster.rast.dtype), raster.rast, indices)
+        check_ids(raster, len(indices))
+        values = attributes.to(raster.rast.dtype)
+        if raster.clip is None or raster.faces is None or not raster.clip.requires_grad:
+            return Interpolate.apply(values, raster.rast, indices)
+        drawn = indices if raster.faces is faces else checked_faces(raster.faces, raster.clip.shape[1])
+        return InterpolateDrawn.apply(values, raster.clip, raster.rast.detach(), indices, drawn)
 
     def interpolate_derivatives(
         self, attributes: Float[Tensor, "vertices channels"], raster: Raster, faces: Int[Tensor, "faces 3"]
@@ -174,7 +179,7 @@ class CpuRasterizer:
         """
         indices = checked_faces(faces, clip.shape[1])
         mesh = indices, (topology or self.topology(faces)).neighbours.numpy()
-        check_ids(raster.rast, len(indices))
+        check_ids(raster, len(indices))
         check_shape("the topology", mesh[1].shape, indices.shape)
         check_shape("the colour", color.shape[:3], raster.rast.shape[:3])
         check_shape("the clip positions", clip.shape[:1], raster.rast.shape[:1])

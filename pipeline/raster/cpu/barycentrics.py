@@ -1,4 +1,4 @@
-"""Barycentrics per pixel: their values, screen derivatives, and gradients to the clip positions.
+"""Barycentrics per pixel: their screen derivatives, and gradients to the clip positions.
 
 With a triangle's corners p_i = (X_i, Y_i, w_i) seen from the pixel (so that the pixel is the origin), the edge
 functions are e_0 = X_1 Y_2 - X_2 Y_1 and its rotations, and the perspective-correct weights are e_i / sum e.
@@ -13,10 +13,12 @@ from pipeline.raster.cpu.jit import helper, kernel, no_type_check, prange
 
 @helper
 @no_type_check
-def _seen_from(points, i, x, y):
-    """Corner i as (X, Y, w) with the pixel (x, y) as the origin."""
-    w = points[i, 3]
-    return points[i, 0] - x * w, points[i, 1] - y * w, w
+def _seen_from(clip, i, pixel, size):
+    """Corner i as (X, Y, w) in pixels, with the centre of a pixel (x, y) as the origin."""
+    w = np.float64(clip[i, 3])
+    x = clip[i, 0] * (0.5 * size[0]) + w * (0.5 * (size[0] - 1) - pixel[0])
+    y = clip[i, 1] * (0.5 * size[1]) + w * (0.5 * (size[1] - 1) - pixel[1])
+    return x, y, w
 
 
 @helper
@@ -40,43 +42,20 @@ def _weights(p, q, r):
 
 @kernel
 @no_type_check
-def resolve(points, faces, ids, depth, rast):
-    """Write u, v, z/w, id + 1 per pixel, with perspective-correct u, v clamped to the simplex."""
-    height = ids.shape[1]
-    for task in prange(ids.shape[0] * height):
-        view, y = task // height, task % height
-        corners = points[view]
-        for x in range(ids.shape[2]):
-            f = ids[view, y, x]
-            if f < 0:
-                rast[view, y, x, :] = 0
-            else:
-                p = _seen_from(corners, faces[f, 0], x, y)
-                q = _seen_from(corners, faces[f, 1], x, y)
-                r = _seen_from(corners, faces[f, 2], x, y)
-                u, v, _ = _weights(p, q, r)
-                rast[view, y, x, 0] = u
-                rast[view, y, x, 1] = v
-                rast[view, y, x, 2] = depth[view, y, x]
-                rast[view, y, x, 3] = f + 1
-
-
-@kernel
-@no_type_check
-def screen_derivatives(points, faces, ids, out):
+def screen_derivatives(clip, faces, rast, out):
     """Write du/dx, du/dy, dv/dx, dv/dy per pixel, x and y in pixels; zero where empty."""
-    height = ids.shape[1]
-    for task in prange(ids.shape[0] * height):
+    height, size = rast.shape[1], (rast.shape[2], rast.shape[1])
+    for task in prange(rast.shape[0] * height):
         view, y = task // height, task % height
-        corners = points[view]
-        for x in range(ids.shape[2]):
-            f = ids[view, y, x]
+        corners = clip[view]
+        for x in range(rast.shape[2]):
+            f = int(rast[view, y, x, 3]) - 1
             if f < 0:
                 out[view, y, x, :] = 0
             else:
-                p = _seen_from(corners, faces[f, 0], x, y)
-                q = _seen_from(corners, faces[f, 1], x, y)
-                r = _seen_from(corners, faces[f, 2], x, y)
+                p = _seen_from(corners, faces[f, 0], (x, y), size)
+                q = _seen_from(corners, faces[f, 1], (x, y), size)
+                r = _seen_from(corners, faces[f, 2], (x, y), size)
                 u, v, total = _weights(p, q, r)
                 scale = 1 / total if total != 0 else 0.0
                 # e_i = A_i x + B_i y + C_i: the slopes of the three edge functions.
@@ -101,12 +80,12 @@ def _add_corner(grad, i, grad_x, grad_y, pixel, size):
 
 @helper
 @no_type_check
-def _add_pixel(points, corners, grad_u, grad_v, pixel, size, grad):
+def _add_pixel(clip, corners, grad_u, grad_v, pixel, size, grad):
     """Add the gradient of one pixel's u and v to the triangle's three clip positions."""
     i, j, k = corners
-    p = _seen_from(points, i, pixel[0], pixel[1])
-    q = _seen_from(points, j, pixel[0], pixel[1])
-    r = _seen_from(points, k, pixel[0], pixel[1])
+    p = _seen_from(clip, i, pixel, size)
+    q = _seen_from(clip, j, pixel, size)
+    r = _seen_from(clip, k, pixel, size)
     u, v, total = _weights(p, q, r)
     if total == 0:
         return
@@ -119,7 +98,7 @@ def _add_pixel(points, corners, grad_u, grad_v, pixel, size, grad):
 
 @kernel
 @no_type_check
-def barycentrics_backward(points, faces, rast, grad_rast, grad):
+def barycentrics_backward(clip, faces, rast, grad_rast, grad):
     """Add the gradients of u and v to `grad` (views, chunks, vertices, 4): one sum per chunk of rows."""
     chunks, height, width = grad.shape[1], rast.shape[1], rast.shape[2]
     for task in prange(rast.shape[0] * chunks):
@@ -130,4 +109,4 @@ def barycentrics_backward(points, faces, rast, grad_rast, grad):
                 grad_u, grad_v = np.float64(grad_rast[view, y, x, 0]), np.float64(grad_rast[view, y, x, 1])
                 if f >= 0 and (grad_u != 0 or grad_v != 0):
                     corners = (faces[f, 0], faces[f, 1], faces[f, 2])
-                    _add_pixel(points[view], corners, grad_u, grad_v, (x, y), (width, height), grad[view, chunk])
+                    _add_pixel(clip[view], corners, grad_u, grad_v, (x, y), (width, height), grad[view, chunk])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import InputError, ResourceError
+from pipeline.raster.rasterizer import Raster
 
 MAX_TRIANGLES = 2**24
 MAX_SIDE_PX = 32768
@@ -59,11 +60,14 @@ def check_shape(what: str, shape: Sequence[int], wanted: Sequence[int]) -> None:
         raise InputError(f"{what} has the shape {tuple(shape)}, expected {tuple(wanted)}")
 
 
-def check_ids(rast: Float[Tensor, "views height width 4"], faces: int) -> None:
-    """Raise `InputError` when a raster shows more triangles than there are."""
-    highest = int(rast[..., 3].detach().max()) if rast.numel() else 0
-    if highest > faces:
+def check_ids(raster: Raster, faces: int) -> None:
+    """Raise `InputError` when a raster shows, or was drawn from, more triangles than there are."""
+    if raster.faces is not None:
+        shown = len(raster.faces)
+    else:
+        shown = int(raster.rast[..., 3].detach().max()) if raster.rast.numel() else 0
+    if shown > faces:
         raise InputError(
-            f"the raster shows triangle {highest - 1}, there are {faces} faces",
+            f"the raster shows triangles up to {shown - 1}, there are {faces} faces",
             remedy="pass the faces that were rasterised, or as many uv faces",
         )

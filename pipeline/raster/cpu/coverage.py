@@ -21,133 +21,17 @@ import numpy as np
 
 from pipeline.raster.cpu.jit import helper, kernel, no_type_check, prange
 
-BAND_ROWS = 16
-CHUNKS = 16
 JUST_BEYOND_FAR = np.nextafter(1.0, 2.0)
-# A corner farther off is not projected: its pixel coordinates would round more coarsely than 1e-10 px.
-_FAR_PX = 2.0**20
-
-
-@kernel
-@no_type_check
-def project(clip, width, height, points):
-    """Turn clip positions (P, 4) into points (P, 6): X, Y, z, w and the pixel coordinates X/w, Y/w.
-
-    X/w and Y/w are nan where the point has no place near the image: not in front of the camera, far off
-    the image, or not finite.
-    """
-    for p in prange(clip.shape[0]):
-        w = np.float64(clip[p, 3])
-        x = np.float64(clip[p, 0]) * (0.5 * width) + w * (0.5 * (width - 1))
-        y = np.float64(clip[p, 1]) * (0.5 * height) + w * (0.5 * (height - 1))
-        points[p, 0] = x
-        points[p, 1] = y
-        points[p, 2] = np.float64(clip[p, 2])
-        points[p, 3] = w
-        near = w > 0 and abs(x / w) <= _FAR_PX and abs(y / w) <= _FAR_PX
-        points[p, 4] = x / w if near else np.nan
-        points[p, 5] = y / w if near else np.nan
 
 
 @helper
 @no_type_check
-def _corners(points, faces, f):
-    """The three points of a triangle as tuples: views of the array would be counted references."""
-    i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-    return _point(points, i), _point(points, j), _point(points, k)
-
-
-@helper
-@no_type_check
-def _point(points, i):
-    """One point as a tuple (X, Y, z, w, X/w, Y/w)."""
-    return points[i, 0], points[i, 1], points[i, 2], points[i, 3], points[i, 4], points[i, 5]
-
-
-@helper
-@no_type_check
-def _clamped_range(low, high, size):
-    """The integers in [low, high) that are also in [0, size), as a half-open range."""
-    return int(np.ceil(min(max(low, 0.0), np.float64(size)))), int(np.ceil(min(max(high, 0.0), np.float64(size))))
-
-
-@helper
-@no_type_check
-def _box_general(corners, width, height):
-    """Bounding box of a triangle's part with z >= -w, when some corner has no pixel coordinates."""
-    x_low, x_high, y_low, y_high = np.inf, -np.inf, np.inf, -np.inf
-    for n in range(3):
-        p, q = corners[n], corners[(n + 1) % 3]
-        from_p, from_q = p[2] + p[3], q[2] + q[3]
-        for cut in range(2):
-            if cut == 0:
-                t, keep = 0.0, from_p >= 0
-            else:
-                keep = (from_p < 0) != (from_q < 0)
-                t = from_p / (from_p - from_q) if keep else 0.0
-            if keep:
-                x, y, w = p[0] + t * (q[0] - p[0]), p[1] + t * (q[1] - p[1]), p[3] + t * (q[3] - p[3])
-                if not w > 0 or not np.isfinite(x / w) or not np.isfinite(y / w):
-                    return 0, width, 0, height
-                x_low, x_high = min(x_low, x / w), max(x_high, x / w)
-                y_low, y_high = min(y_low, y / w), max(y_high, y / w)
-    if x_low > x_high:
-        return 0, 0, 0, 0
-    # The cut points are rounded, so a pixel more on each side: the edges decide anyway.
-    x_first, x_end = _clamped_range(x_low - 1, x_high + 1, width)
-    y_first, y_end = _clamped_range(y_low - 1, y_high + 1, height)
-    return x_first, x_end, y_first, y_end
-
-
-@helper
-@no_type_check
-def _box(corners, width, height):
-    """Columns and rows, as half-open ranges, outside of which the triangle covers nothing."""
-    p, q, r = corners
-    if np.isnan(p[4] + q[4] + r[4]):
-        if not (p[3] > 0 or q[3] > 0 or r[3] > 0):
-            return 0, 0, 0, 0
-        return _box_general(corners, width, height)
-    x_first, x_end = _clamped_range(min(p[4], q[4], r[4]), max(p[4], q[4], r[4]), width)
-    y_first, y_end = _clamped_range(min(p[5], q[5], r[5]), max(p[5], q[5], r[5]), height)
-    return x_first, x_end, y_first, y_end
-
-
-@kernel
-@no_type_check
-def count_bands(points, faces, size, rows, counts):
-    """Find each triangle's rows (views, F, 2) and how many triangles of each chunk reach each band.
-
-    `counts` (views, bands, chunks) starts at zero.
-    """
-    width, height = size
-    count = faces.shape[0]
-    for task in prange(points.shape[0] * CHUNKS):
-        view, chunk = task // CHUNKS, task % CHUNKS
-        for f in range(chunk * count // CHUNKS, (chunk + 1) * count // CHUNKS):
-            x_first, x_end, y_first, y_end = _box(_corners(points[view], faces, f), width, height)
-            if x_end <= x_first or y_end <= y_first:
-                y_first, y_end = 0, 0
-            rows[view, f, 0] = y_first
-            rows[view, f, 1] = y_end
-            if y_end > y_first:
-                for band in range(y_first // BAND_ROWS, (y_end - 1) // BAND_ROWS + 1):
-                    counts[view, band, chunk] += 1
-
-
-@kernel
-@no_type_check
-def fill_bands(rows, starts, lists):
-    """Write each band's triangles into `lists`, ascending; `starts` (views, bands, chunks) is used up."""
-    count = rows.shape[1]
-    for task in prange(rows.shape[0] * CHUNKS):
-        view, chunk = task // CHUNKS, task % CHUNKS
-        for f in range(chunk * count // CHUNKS, (chunk + 1) * count // CHUNKS):
-            y_first, y_end = rows[view, f, 0], rows[view, f, 1]
-            if y_end > y_first:
-                for band in range(y_first // BAND_ROWS, (y_end - 1) // BAND_ROWS + 1):
-                    lists[starts[view, band, chunk]] = f
-                    starts[view, band, chunk] += 1
+def _point(clip, screen, i, size):
+    """One corner as a tuple (X, Y, z, w, X/w, Y/w), the last two nan where it is not projected."""
+    w = np.float64(clip[i, 3])
+    x = np.float64(clip[i, 0]) * (0.5 * size[0]) + w * (0.5 * (size[0] - 1))
+    y = np.float64(clip[i, 1]) * (0.5 * size[1]) + w * (0.5 * (size[1] - 1))
+    return x, y, np.float64(clip[i, 2]), w, screen[i, 0], screen[i, 1]
 
 
 @helper
@@ -163,17 +47,8 @@ def _crossing(x0, y0, x1, y1, y):
     """Where the segment between two projected corners crosses row y; the same whichever corner comes first."""
     if y1 < y0:
         x0, y0, x1, y1 = x1, y1, x0, y0
-    x = x0 + ((y - y0) * (x1 - x0)) / (y1 - y0)
+    x = x0 + (y - y0) * ((x1 - x0) / (y1 - y0))
     return min(max(x, min(x0, x1)), max(x0, x1))
-
-
-@helper
-@no_type_check
-def _span_near(p, q, r, y):
-    """The span of row y when all corners are projected, sorted by their row, and y is in [p's, r's)."""
-    x_long = _crossing(p[4], p[5], r[4], r[5], y)
-    x_short = _crossing(p[4], p[5], q[4], q[5], y) if y < q[5] else _crossing(q[4], q[5], r[4], r[5], y)
-    return min(x_long, x_short), max(x_long, x_short)
 
 
 @helper
@@ -254,32 +129,86 @@ def _origin(p, width, height):
 
 @helper
 @no_type_check
-def _scan(f, plane, columns, y, ids, depth, behind_ids, behind_depth):
-    """Depth-test one span; when peeling, only what lies behind the previous layer counts."""
+def _scan(f, plane, columns, ids, depth):
+    """Depth-test one span of a row; without branches, as closer and farther pixels come in no order."""
     z_row, slope, x_origin = plane
-    peeling = behind_depth.shape[0] > 0
+    for x in range(np.uint64(columns[0]), np.uint64(columns[1])):
+        z, before = z_row + slope * (np.int64(x) - x_origin), depth[x]
+        closer = (z >= -1.0) & (z < before)
+        depth[x] = z if closer else before
+        ids[x] = f if closer else ids[x]
+
+
+@helper
+@no_type_check
+def _scan_behind(f, plane, columns, ids, depth, behind_ids, behind_depth):
+    """Depth-test one span of a row among what lies behind the previous layer."""
+    z_row, slope, x_origin = plane
     for x in range(columns[0], columns[1]):
-        z = z_row + slope * (x - x_origin)
-        if z >= -1.0 and z < depth[y, x]:
-            if peeling:
-                last = behind_depth[y, x]
-                if z < last or (z == last and f <= behind_ids[y, x]):
-                    continue
-            depth[y, x] = z
-            ids[y, x] = f
+        z, last = z_row + slope * (x - x_origin), behind_depth[x]
+        if -1.0 <= z < depth[x] and (z > last or (z == last and f > behind_ids[x])):
+            depth[x] = z
+            ids[x] = f
 
 
 @helper
 @no_type_check
 def _sorted_by_row(p, q, r):
     """The three corners, topmost first."""
-    if q[5] < p[5]:
+    if q[1] < p[1]:
         p, q = q, p
-    if r[5] < q[5]:
+    if r[1] < q[1]:
         q, r = r, q
-    if q[5] < p[5]:
+    if q[1] < p[1]:
         p, q = q, p
     return p, q, r
+
+
+@helper
+@no_type_check
+def _screen_plane(p, q, r):
+    """Slopes of z/w along the columns and rows of a projected triangle; not finite without an area."""
+    across = 1 / ((q[0] - p[0]) * (r[1] - p[1]) - (r[0] - p[0]) * (q[1] - p[1]))
+    to_q, to_r = q[2] - p[2], r[2] - p[2]
+    return (to_q * (r[1] - p[1]) - to_r * (q[1] - p[1])) * across, (
+        to_r * (q[0] - p[0]) - to_q * (r[0] - p[0])
+    ) * across
+
+
+@helper
+@no_type_check
+def _cover_near(corners, f, row_range, width, ids, depth, behind_ids, behind_depth):
+    """Draw a triangle of which all corners (column, row, z/w) are projected into the rows of one band.
+
+    Both crossings of a row repeat `_crossing`, with each edge's slope taken once.
+    """
+    first = row_range[2]
+    p, q, r = _sorted_by_row(corners[0], corners[1], corners[2])
+    long_slope = (r[0] - p[0]) / (r[1] - p[1])
+    long_low, long_high = min(p[0], r[0]), max(p[0], r[0])
+    # Most small triangles miss all centres: the plane waits for the first one that is hit.
+    slope_x, slope_y, planned = 0.0, 0.0, False
+    for half in range(2):
+        a, b = (p, q) if half == 0 else (q, r)
+        begin_row, end_row = max(row_range[0], int(np.ceil(a[1]))), min(row_range[1], int(np.ceil(b[1])))
+        if begin_row >= end_row:
+            continue
+        slope, low, high = (b[0] - a[0]) / (b[1] - a[1]), min(a[0], b[0]), max(a[0], b[0])
+        for y in range(begin_row, end_row):
+            x_long = min(max(p[0] + (y - p[1]) * long_slope, long_low), long_high)
+            x_short = min(max(a[0] + (y - a[1]) * slope, low), high)
+            begin = int(np.ceil(max(min(x_long, x_short), 0.0)))
+            end = int(np.ceil(min(max(x_long, x_short), np.float64(width))))
+            if begin < end:
+                if not planned:
+                    slope_x, slope_y = _screen_plane(p, q, r)
+                    planned = True
+                plane = (p[2] + slope_y * (y - p[1]), slope_x, p[0])
+                n = y - first
+                if behind_depth.shape[0] == 0:
+                    _scan(f, plane, (begin, end), ids[n], depth[n])
+                else:
+                    _scan_behind(f, plane, (begin, end), ids[n], depth[n], behind_ids[n], behind_depth[n])
 
 
 @helper
@@ -292,57 +221,125 @@ def _winding(p, q, r):
 
 @helper
 @no_type_check
-def _cover(corners, f, row_range, ids, depth, behind_ids, behind_depth):
-    """Draw one triangle into the rows of one band."""
+def _cover_general(corners, f, row_range, size, ids, depth, behind_ids, behind_depth):
+    """Draw a triangle of which some corner is not projected into the rows of one band."""
     p, q, r = corners
-    height, width = ids.shape
-    near = not np.isnan(p[4] + q[4] + r[4])
-    top, middle, bottom = _sorted_by_row(p, q, r)
-    sign = 0.0 if near else _winding(p, q, r)
-    if not near and sign == 0:
+    width, first = size[0], row_range[2]
+    sign = _winding(p, q, r)
+    if sign == 0:
         return
-    x_origin, y_origin = _origin(p, width, height)
-    # Most small triangles miss all centres: the plane waits for the first one that is hit.
-    z_origin, slope_x, slope_y, det = 0.0, 0.0, 0.0, 0.0
+    x_origin, y_origin = _origin(p, width, size[1])
+    z_origin, slope_x, slope_y, det = _depth_plane(p, q, r, x_origin, y_origin)
+    if not (abs(det) > 0 and np.isfinite(det)):
+        return
     for y in range(row_range[0], row_range[1]):
-        if near:
-            low, high = _span_near(top, middle, bottom, y)
-        else:
-            low, high = _span_general(p, q, r, sign, y, width)
-        first, end = int(np.ceil(max(low, 0.0))), int(np.ceil(min(high, np.float64(width))))
-        if first < end:
-            if det == 0:
-                z_origin, slope_x, slope_y, det = _depth_plane(p, q, r, x_origin, y_origin)
-                if not (abs(det) > 0 and np.isfinite(det)):
-                    return
+        low, high = _span_general(p, q, r, sign, y, width)
+        begin, end = int(np.ceil(max(low, 0.0))), int(np.ceil(min(high, np.float64(width))))
+        if begin < end:
             plane = (z_origin + slope_y * (y - y_origin), slope_x, x_origin)
-            _scan(f, plane, (first, end), y, ids, depth, behind_ids, behind_depth)
+            n = y - first
+            if behind_depth.shape[0] == 0:
+                _scan(f, plane, (begin, end), ids[n], depth[n])
+            else:
+                _scan_behind(f, plane, (begin, end), ids[n], depth[n], behind_ids[n], behind_depth[n])
 
 
 @helper
 @no_type_check
-def _cover_band(points, faces, rows, listed, band, ids, depth, behind_ids, behind_depth):
-    """Draw the listed triangles, in order, into one band of one view."""
-    first = band * BAND_ROWS
-    end = min(first + BAND_ROWS, ids.shape[0])
-    ids[first:end] = -1
-    depth[first:end] = JUST_BEYOND_FAR
+def _resolve_row(clip, faces, y, size, ids, depth, rast):
+    """Write u, v, z/w, id + 1 of a row: perspective-correct u, v, clamped to the simplex.
+
+    With the corners p_i = (X_i, Y_i, w_i) seen from the pixel, the weights are e_i / sum e with e_0 = X_1 Y_2 - X_2 Y_1
+    and its rotations. Along the pixels of one triangle these are linear.
+    """
+    x, width = 0, ids.shape[0]
+    half_width, half_height, to_row = 0.5 * size[0], 0.5 * size[1], 0.5 * (size[1] - 1) - y
+    while x < width:
+        f = ids[x]
+        if f < 0:
+            rast[x, 0] = 0
+            rast[x, 1] = 0
+            rast[x, 2] = 0
+            rast[x, 3] = 0
+            x += 1
+            continue
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        to_column = 0.5 * (size[0] - 1) - x
+        w0, w1, w2 = np.float64(clip[i, 3]), np.float64(clip[j, 3]), np.float64(clip[k, 3])
+        x0, y0 = clip[i, 0] * half_width + w0 * to_column, clip[i, 1] * half_height + w0 * to_row
+        x1, y1 = clip[j, 0] * half_width + w1 * to_column, clip[j, 1] * half_height + w1 * to_row
+        x2, y2 = clip[k, 0] * half_width + w2 * to_column, clip[k, 1] * half_height + w2 * to_row
+        a0, e0 = y1 * w2 - y2 * w1, x1 * y2 - x2 * y1
+        a1, e1 = y2 * w0 - y0 * w2, x2 * y0 - x0 * y2
+        a2, e2 = y0 * w1 - y1 * w0, x0 * y1 - x1 * y0
+        total, slope = e0 + e1 + e2, a0 + a1 + a2
+        start = x
+        while x < width and ids[x] == f:
+            along = x - start
+            sum_ = total + slope * along
+            scale = 1 / sum_ if sum_ != 0 else 0.0
+            u = min(max((e0 + a0 * along) * scale, 0.0), 1.0)
+            v = min(max((e1 + a1 * along) * scale, 0.0), 1.0 - u)
+            rast[x, 0] = u
+            rast[x, 1] = v
+            rast[x, 2] = depth[x]
+            rast[x, 3] = f + 1
+            x += 1
+
+
+@helper
+@no_type_check
+def _draw_band(scene, rows, listed, extent, kept_ids, kept_depth, behind_ids, behind_depth, rast):
+    """Draw the listed triangles, in order, into one band of one view, and resolve it while it is in the cache."""
+    clip, screen, faces = scene
+    first, end, size = extent
+    ids = np.full((end - first, size[0]), -1, np.int32)
+    depth = np.full((end - first, size[0]), JUST_BEYOND_FAR, np.float64)
     for f in listed:
-        row_range = (max(first, rows[f, 0]), min(end, rows[f, 1]))
-        _cover(_corners(points, faces, f), f, row_range, ids, depth, behind_ids, behind_depth)
+        row_range = (max(first, rows[f, 0]), min(end, rows[f, 1]), first)
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        if np.isnan(screen[i, 0] + screen[j, 0] + screen[k, 0]):
+            corners = (_point(clip, screen, i, size), _point(clip, screen, j, size), _point(clip, screen, k, size))
+            _cover_general(corners, f, row_range, size, ids, depth, behind_ids, behind_depth)
+        else:
+            places = (
+                (screen[i, 0], screen[i, 1], screen[i, 2]),
+                (screen[j, 0], screen[j, 1], screen[j, 2]),
+                (screen[k, 0], screen[k, 1], screen[k, 2]),
+            )
+            _cover_near(places, f, row_range, size[0], ids, depth, behind_ids, behind_depth)
+    for n in range(end - first):
+        _resolve_row(clip, faces, first + n, size, ids[n], depth[n], rast[n])
+    for n in range(kept_ids.shape[0]):
+        kept_ids[n] = ids[n]
+        kept_depth[n] = depth[n]
 
 
 @kernel
 @no_type_check
-def cover_bands(points, faces, rows, band_ends, lists, order, ids, depth, behind_ids, behind_depth):
-    """Draw all bands: nearest triangle (-1 = none) and its z/w per pixel.
+def cover_bands(scene, rows, band_rows, band_ends, lists, order, kept, behind, rast):
+    """Draw all bands: nearest triangle and its z/w per pixel, then u, v, z/w, id + 1 into `rast`.
 
-    `band_ends` (views * bands + 1) cuts `lists`; `order` permutes the bands so that neighbours, which tend
-    to cost alike, fall to different threads. `behind_*` are the previous layer's ids and depths, or (views, 0, 0).
+    `scene` is clip positions (views, V, 4), their places on the screen (views, V, 3) and faces. Bands have `band_rows`
+    rows; `band_ends` (views * bands + 1) cuts `lists`; `order` permutes the bands so that neighbours, which tend to
+    cost alike, fall to different threads. `kept` are ids (-1 = none) and depth, for the next layer to lie behind, or
+    (views, 0, width) both. `behind` are the previous layer's, or (views, 0, width).
     """
-    bands = (ids.shape[1] + BAND_ROWS - 1) // BAND_ROWS
+    clip, screen, faces = scene
+    height, width = rast.shape[1], rast.shape[2]
+    bands = (height + band_rows - 1) // band_rows
     for turn in prange(order.shape[0]):
         task = order[turn]
         v, band = task // bands, task % bands
-        listed = lists[band_ends[task] : band_ends[task + 1]]
-        _cover_band(points[v], faces, rows[v], listed, band, ids[v], depth[v], behind_ids[v], behind_depth[v])
+        first, end = band * band_rows, min((band + 1) * band_rows, height)
+        _draw_band(
+            (clip[v], screen[v], faces),
+            rows[v],
+            lists[band_ends[task] : band_ends[task + 1]],
+            (first, end, (width, height)),
+            kept[0][v, first:end],
+            kept[1][v, first:end],
+            behind[0][v, first:end],
+            behind[1][v, first:end],
+            rast[v, first:end],
+        )

@@ -13,7 +13,6 @@ from torch.autograd.function import once_differentiable
 from pipeline.raster.cpu import barycentrics, interpolation
 from pipeline.raster.cpu.checks import as_array
 from pipeline.raster.cpu.jit import use_torch_threads
-from pipeline.raster.cpu.visibility import Layer, project_points, resolve_layer
 
 Faces = NDArray[np.int32]
 
@@ -25,18 +24,27 @@ def row_chunks(numbers: int) -> int:
     return 8 if numbers <= 2**18 else 4
 
 
-class Resolve(Function):
-    """Barycentrics of a visible layer; u and v are differentiable in the clip positions."""
+def _added_up(parts: NDArray) -> NDArray:
+    """Sum (sums, chunks, rows, columns) over the chunks, in a fixed order."""
+    if parts.shape[1] == 1:
+        return parts[:, 0]
+    total = np.empty((parts.shape[0], *parts.shape[2:]), parts.dtype)
+    interpolation.add_up(parts, total)
+    return total
+
+
+class Barycentrics(Function):
+    """A visible layer's u, v, z/w, id + 1; u and v are differentiable in the clip positions."""
 
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401 - torch's context takes any attribute
         clip: Float[Tensor, "views vertices 4"],
-        layer: Layer,
+        drawn: NDArray,
         faces: Faces,
     ) -> Float[Tensor, "views height width 4"]:
-        """Resolve u, v, z/w, id + 1."""
-        rast = torch.from_numpy(resolve_layer(layer, faces, as_array(clip).dtype))
+        """Pass on what was drawn."""
+        rast = torch.from_numpy(drawn)
         ctx.save_for_backward(clip, rast)
         ctx.faces = faces
         return rast
@@ -51,12 +59,21 @@ class Resolve(Function):
         clip, rast = ctx.saved_tensors
         use_torch_threads()
         positions = as_array(clip)
-        points = project_points(positions, (rast.shape[2], rast.shape[1]))
         views, vertices = clip.shape[:2]
         chunks = max(1, row_chunks(vertices * 4) // views)
         grad = np.zeros((views, chunks, vertices, 4), positions.dtype)
-        barycentrics.barycentrics_backward(points, ctx.faces, as_array(rast), as_array(grad_rast), grad)
-        return torch.from_numpy(grad.sum(1)), None, None
+        barycentrics.barycentrics_backward(positions, ctx.faces, as_array(rast), as_array(grad_rast), grad)
+        return torch.from_numpy(_added_up(grad)), None, None
+
+
+def _interpolated(
+    attributes: Float[Tensor, "vertices channels"], rast: Float[Tensor, "views height width 4"], faces: Faces
+) -> Float[Tensor, "views height width channels"]:
+    out = np.empty((*rast.shape[:3], attributes.shape[1]), as_array(rast).dtype)
+    rows = out.reshape(-1, *out.shape[2:])
+    use_torch_threads()
+    interpolation.interpolate_rows(as_array(attributes), faces, as_array(rast.flatten(0, 1)), rows)
+    return torch.from_numpy(out)
 
 
 class Interpolate(Function):
@@ -72,11 +89,7 @@ class Interpolate(Function):
         """Interpolate; zero where empty."""
         ctx.save_for_backward(attributes, rast)
         ctx.faces = faces
-        out = np.empty((*rast.shape[:3], attributes.shape[1]), as_array(rast).dtype)
-        rows = out.reshape(-1, *out.shape[2:])
-        use_torch_threads()
-        interpolation.interpolate_rows(as_array(attributes), faces, as_array(rast.flatten(0, 1)), rows)
-        return torch.from_numpy(out)
+        return _interpolated(attributes, rast, faces)
 
     @staticmethod
     @once_differentiable
@@ -93,7 +106,46 @@ class Interpolate(Function):
         use_torch_threads()
         interpolation.interpolate_backward(values, ctx.faces, rows, as_array(grad_out.flatten(0, 1)), grad_rast, sums)
         return (
-            torch.from_numpy(sums.sum(0)) if need_attributes else None,
+            torch.from_numpy(_added_up(sums[None])[0]) if need_attributes else None,
             torch.from_numpy(grad_rast).reshape(rast.shape) if need_rast else None,
             None,
         )
+
+
+class InterpolateDrawn(Function):
+    """`Interpolate` over what was rasterised: differentiable in the clip positions, without a detour over u and v."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        attributes: Float[Tensor, "vertices channels"],
+        clip: Float[Tensor, "views positions 4"],
+        rast: Float[Tensor, "views height width 4"],
+        faces: Faces,
+        drawn_faces: Faces,
+    ) -> Float[Tensor, "views height width channels"]:
+        """Interpolate; zero where empty."""
+        ctx.save_for_backward(attributes, clip, rast)
+        ctx.faces, ctx.drawn_faces = faces, drawn_faces
+        return _interpolated(attributes, rast, faces)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        grad_out: Float[Tensor, "views height width channels"],
+    ) -> tuple[Float[Tensor, "vertices channels"] | None, Float[Tensor, "views positions 4"], None, None, None]:
+        """Gradients of the attributes, if they need one, and of the positions."""
+        attributes, clip, rast = ctx.saved_tensors
+        values, positions = as_array(attributes), as_array(clip)
+        views, (count, channels) = len(clip), values.shape
+        lanes = row_chunks(max(clip.shape[1] * 4, values.size))
+        chunks, tasks = max(1, lanes // views), max(lanes, lanes // views * views)
+        grad_clip = np.zeros((views, chunks, *positions.shape[1:]), positions.dtype)
+        sums = np.zeros((tasks, count if ctx.needs_input_grad[0] else 0, channels), values.dtype)
+        use_torch_threads()
+        interpolation.drawn_backward(
+            values, ctx.faces, positions, ctx.drawn_faces, as_array(rast), as_array(grad_out), grad_clip, sums
+        )
+        to_attributes = torch.from_numpy(_added_up(sums[None])[0]) if ctx.needs_input_grad[0] else None
+        return to_attributes, torch.from_numpy(_added_up(grad_clip)), None, None, None

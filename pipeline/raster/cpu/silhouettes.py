@@ -18,7 +18,6 @@ import numpy as np
 
 from pipeline.raster.cpu.jit import helper, kernel, no_type_check, prange
 
-
 CHUNKS = 16
 # How far a crossing may seem off its pixel pair by rounding; a pair marked in vain costs one walk.
 _SLACK_PX = 1e-3

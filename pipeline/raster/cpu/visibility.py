@@ -1,4 +1,4 @@
-"""Drives the coverage kernels: sort triangles into bands, draw them, resolve barycentrics."""
+"""Drives the coverage kernels: sort triangles into bands, draw them layer by layer."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.raster.cpu import barycentrics, coverage
+from pipeline.raster.cpu import bands, barycentrics, coverage
 
 # Views are drawn in groups, so that the band lists of a group stay below about half a gigabyte.
 _GROUP_TRIANGLES = 16_000_000
@@ -17,12 +17,12 @@ class Layer:
     """The nearest surface per pixel, or the next one behind a layer.
 
     Attributes:
-        points: Per view and vertex X, Y, z, w, X/w, Y/w in pixels (`coverage.project`).
-        ids: Triangle index, -1 where empty (views, height, width).
-        depth: z/w (views, height, width), beyond 1 where empty.
+        rast: u, v, z/w, id + 1 per pixel (views, height, width, 4), zero where empty.
+        ids: Triangle index, -1 where empty (views, height, width); without rows when no layer behind it is wanted.
+        depth: z/w in float64, beyond 1 where empty; shaped like `ids`.
     """
 
-    points: NDArray[np.float64]
+    rast: NDArray
     ids: NDArray[np.int32]
     depth: NDArray[np.float64]
 
@@ -41,30 +41,35 @@ def _cut_views(count: int, triangles: int) -> list[slice]:
     return [slice(first, first + group) for first in range(0, count, group)]
 
 
-def _draw(points: NDArray, faces: NDArray, ids: NDArray, depth: NDArray, behind: tuple[NDArray, NDArray]) -> None:
-    """Fill `ids` and `depth` for one group of views."""
-    views, height, width = ids.shape
-    bands = -(-height // coverage.BAND_ROWS)
+def _draw(
+    clip: NDArray, faces: NDArray, kept: tuple[NDArray, NDArray], behind: tuple[NDArray, NDArray], rast: NDArray
+) -> None:
+    """Fill `rast`, and ids and depth to be kept, for one group of views."""
+    views, height, width, _ = rast.shape
+    screen = np.empty((*clip.shape[:2], 3), np.float64)
+    bands.project(clip.reshape(-1, 4), width, height, screen.reshape(-1, 3))
+    num_bands = -(-height // bands.BAND_ROWS)
     rows = np.empty((views, len(faces), 2), np.int32)
-    counts = np.zeros((views, bands, coverage.CHUNKS), np.int64)
-    coverage.count_bands(points, faces, (width, height), rows, counts)
+    counts = np.zeros((views, num_bands, bands.CHUNKS), np.int64)
+    bands.count_bands(clip, screen, faces, (width, height), rows, counts)
     ends = np.cumsum(counts.reshape(-1))
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]).reshape(counts.shape)
-    band_ends = np.concatenate([np.zeros(1, np.int64), ends[coverage.CHUNKS - 1 :: coverage.CHUNKS]])
+    band_ends = np.concatenate([np.zeros(1, np.int64), ends[bands.CHUNKS - 1 :: bands.CHUNKS]])
     lists = np.empty(int(ends[-1]), np.int32)
-    coverage.fill_bands(rows, starts, lists)
-    order = _spread(views * bands)
-    coverage.cover_bands(points, faces, rows, band_ends, lists, order, ids, depth, *behind)
+    bands.fill_bands(rows, starts, lists)
+    order = _spread(views * num_bands)
+    scene = (clip, screen, faces)
+    coverage.cover_bands(scene, rows, bands.BAND_ROWS, band_ends, lists, order, kept, behind, rast)
 
 
-def project_points(clip: NDArray, size_px: tuple[int, int]) -> NDArray[np.float64]:
-    """Clip positions (views, vertices, 4) as `Layer.points`."""
-    points = np.empty((*clip.shape[:2], 6), np.float64)
-    coverage.project(clip.reshape(-1, 4), *size_px, points.reshape(-1, 6))
-    return points
-
-
-def find_layer(clip: NDArray, faces: NDArray[np.int32], size_px: tuple[int, int], behind: Layer | None = None) -> Layer:
+def find_layer(
+    clip: NDArray,
+    faces: NDArray[np.int32],
+    size_px: tuple[int, int],
+    *,
+    behind: Layer | None = None,
+    last: bool = True,
+) -> Layer:
     """Find the nearest triangle at each pixel centre, or the nearest one behind a layer of the same scene.
 
     Args:
@@ -72,30 +77,31 @@ def find_layer(clip: NDArray, faces: NDArray[np.int32], size_px: tuple[int, int]
         faces: Vertex indices, all in range.
         size_px: Image (width, height).
         behind: The layer in front of the wanted one.
+        last: Whether no layer behind the wanted one will be asked for.
     """
     width, height = size_px
     views = len(clip)
-    if behind is None:
-        points = project_points(clip, size_px)
-        hidden = (np.empty((views, 0, 0), np.int32), np.empty((views, 0, 0), np.float64))
-    else:
-        points, hidden = behind.points, (behind.ids, behind.depth)
-    ids = np.empty((views, height, width), np.int32)
-    depth = np.empty((views, height, width), np.float64)
+    hidden = _room(views, 0, width) if behind is None else (behind.ids, behind.depth)
+    kept = _room(views, 0 if last else height, width)
+    rast = np.empty((views, height, width, 4), clip.dtype)
     for group in _cut_views(views, len(faces)):
-        _draw(points[group], faces, ids[group], depth[group], (hidden[0][group], hidden[1][group]))
-    return Layer(points=points, ids=ids, depth=depth)
+        _draw(
+            clip[group],
+            faces,
+            (kept[0][group], kept[1][group]),
+            (hidden[0][group], hidden[1][group]),
+            rast[group],
+        )
+    return Layer(rast=rast, ids=kept[0], depth=kept[1])
 
 
-def resolve_layer(layer: Layer, faces: NDArray[np.int32], dtype: np.dtype) -> NDArray:
-    """The layer as (views, height, width, 4): u, v, z/w, id + 1."""
-    rast = np.empty((*layer.ids.shape, 4), dtype)
-    barycentrics.resolve(layer.points, faces, layer.ids, layer.depth, rast)
-    return rast
+def _room(views: int, height: int, width: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Room for ids and depths."""
+    return np.empty((views, height, width), np.int32), np.empty((views, height, width), np.float64)
 
 
-def layer_derivatives(layer: Layer, faces: NDArray[np.int32], dtype: np.dtype) -> NDArray:
-    """Screen derivatives (views, height, width, 4): du/dx, du/dy, dv/dx, dv/dy per pixel."""
-    out = np.empty((*layer.ids.shape, 4), dtype)
-    barycentrics.screen_derivatives(layer.points, faces, layer.ids, out)
+def screen_derivatives(clip: NDArray, faces: NDArray[np.int32], rast: NDArray) -> NDArray:
+    """Derivatives (views, height, width, 4) of what was drawn: du/dx, du/dy, dv/dx, dv/dy per pixel."""
+    out = np.empty_like(rast)
+    barycentrics.screen_derivatives(clip, faces, rast, out)
     return out
