@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pipeline.raster.soft import Softness
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Raster:
@@ -45,9 +47,11 @@ class Topology:
     Attributes:
         neighbours: Opposite each corner of a face, 2 * face + (1 if both run along the edge in the same direction),
             -1 at a border, -2 where more than two faces meet. Empty in backends with a structure of their own.
+        native: That structure.
     """
 
     neighbours: Int[Tensor, "faces 3"]
+    native: object = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +161,18 @@ class Rasterizer(Protocol):
         `search` is how many faces beyond the visible triangle the CPU backend walks to the silhouette;
         nvdiffrast knows only 0, so its gradient is sparser: render larger there and downsample.
         """
+        ...
+
+    def soft(
+        self,
+        attributes: Float[Tensor, "vertices channels"],
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        *,
+        size_px: tuple[int, int],
+        softness: Softness,
+    ) -> tuple[Float[Tensor, "views height width channels"], Float[Tensor, "views height width"]]:
+        """Soft colour over black and soft coverage, as `raster.soft` defines them: the other estimator of gradients."""
         ...
 
 

@@ -13,6 +13,7 @@ from pipeline.raster.cpu.jit import use_torch_threads
 from pipeline.raster.cpu.texturing import cube_coordinates, sample_maps
 from pipeline.raster.cpu.visibility import find_layer, screen_derivatives
 from pipeline.raster.rasterizer import LINEAR, Raster, Sampling, Topology
+from pipeline.raster.soft import Softness, soft_render
 
 
 class CpuRasterizer:
@@ -186,3 +187,15 @@ class CpuRasterizer:
         rast = as_array(raster.rast)
         use_torch_threads()
         return Blend.apply(color, clip.to(color.dtype), find_silhouettes(as_array(clip), mesh, rast, search))
+
+    def soft(
+        self,
+        attributes: Float[Tensor, "vertices channels"],
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        *,
+        size_px: tuple[int, int],
+        softness: Softness,
+    ) -> tuple[Float[Tensor, "views height width channels"], Float[Tensor, "views height width"]]:
+        """Soft colour over black and soft coverage, as `raster.soft` defines them."""
+        return soft_render(attributes, clip, faces, size_px=size_px, softness=softness)

@@ -1,0 +1,224 @@
+"""nvdiffrast behind the rasteriser protocol: a GPU in place of the embedded kernels.
+
+Written from nvdiffrast's documentation (Laine et al. 2020, "Modular Primitives for High-Performance Differentiable
+Rendering"). Its licence is for research and evaluation only, so it is an optional extra and is never imported unless
+asked for or found beside a GPU. Versions from 0.3.3 on take images of any size.
+
+What differs from the `cpu` backend: vertices are snapped to a sub-pixel grid, so that pixels whose centre lies within
+about 1/16 px of an edge may see the other triangle; silhouettes are found on the visible triangle's own edges only
+(`search` is not known); sums are taken in any order, so results repeat to rounding, not to the bit.
+"""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pipeline.errors import InputError, ResourceError
+from pipeline.raster.rasterizer import LINEAR, Raster, Sampling, Topology
+from pipeline.raster.soft import Softness, soft_render
+
+NEEDED = (
+    "RasterizeCudaContext",
+    "rasterize",
+    "interpolate",
+    "texture",
+    "antialias",
+    "antialias_construct_topology_hash",
+    "DepthPeeler",
+)
+_FILTERS = {"nearest": "nearest", "linear": "linear", "mip": "linear-mipmap-linear"}
+
+
+def load_nvdiffrast() -> ModuleType:
+    """Import nvdiffrast's torch interface.
+
+    Raises:
+        ResourceError: When it is not installed, cannot be imported, or lacks a function that is needed.
+    """
+    remedy = "pip install recon-pbr[gpu], or leave runtime.rasterizer to auto, which then takes the cpu one"
+    try:
+        module = importlib.import_module("nvdiffrast.torch")
+    except (ImportError, OSError) as error:
+        raise ResourceError(f"nvdiffrast cannot be imported: {error}", remedy=remedy) from error
+    missing = [name for name in NEEDED if not hasattr(module, name)]
+    if missing:
+        raise ResourceError(f"the installed nvdiffrast has no {', '.join(missing)}", remedy=remedy)
+    return module
+
+
+class NvdiffrastRasterizer:
+    """`Rasterizer` by nvdiffrast; float32.
+
+    Args:
+        module: `nvdiffrast.torch`, as `load_nvdiffrast` returns it.
+        device: Where all tensors are.
+
+    Raises:
+        ResourceError: When no context can be made: the first use compiles the extension, for which nvcc is needed.
+    """
+
+    name = "nvdiffrast"
+    deterministic = False
+
+    def __init__(self, module: ModuleType, device: torch.device) -> None:
+        self._dr: Any = module
+        try:
+            self._context = module.RasterizeCudaContext(device=device)
+        except Exception as error:  # it compiles itself here: anything may fail
+            raise ResourceError(
+                f"nvdiffrast makes no context on {device}: {error}",
+                remedy="its first use needs nvcc and ninja; runtime.rasterizer=cpu does without",
+            ) from error
+
+    def rasterize(
+        self,
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        *,
+        size_px: tuple[int, int],
+        derivatives: bool = False,
+    ) -> Raster:
+        """Find the nearest triangle at each pixel centre; `size_px` is (width, height). No face is culled."""
+        resolution = (size_px[1], size_px[0])
+        rast, slopes = self._dr.rasterize(self._context, *_drawn(clip, faces), resolution=resolution, grad_db=False)
+        return _raster(rast, slopes if derivatives else None, clip, faces)
+
+    def peel(
+        self,
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        *,
+        size_px: tuple[int, int],
+        layers: int,
+        derivatives: bool = False,
+    ) -> tuple[Raster, ...]:
+        """Surfaces behind each other, nearest first: up to `layers`, without empty ones at the end."""
+        resolution, rasters = (size_px[1], size_px[0]), list[Raster]()
+        with self._dr.DepthPeeler(self._context, *_drawn(clip, faces), resolution=resolution, grad_db=False) as peeler:
+            while len(rasters) < layers:
+                rast, slopes = peeler.rasterize_next_layer()
+                if rasters and not bool((rast[..., 3] > 0).any()):
+                    break
+                rasters.append(_raster(rast, slopes if derivatives else None, clip, faces))
+        return tuple(rasters)
+
+    def interpolate(
+        self, attributes: Float[Tensor, "vertices channels"], raster: Raster, faces: Int[Tensor, "faces 3"]
+    ) -> Float[Tensor, "views height width channels"]:
+        """Perspective-correct attributes per pixel, zero where empty. `faces` may index other arrays (uvs)."""
+        out, _ = self._dr.interpolate(attributes.float().contiguous()[None], raster.rast, _indices(faces))
+        return out
+
+    def interpolate_derivatives(
+        self, attributes: Float[Tensor, "vertices channels"], raster: Raster, faces: Int[Tensor, "faces 3"]
+    ) -> Float[Tensor, "views height width channels 2"]:
+        """Change of the attributes per pixel to the right and downwards, zero where empty.
+
+        Raises:
+            InputError: When `raster` was made without derivatives.
+        """
+        if raster.derivatives is None:
+            raise InputError("the raster carries no derivatives", remedy="rasterize with derivatives=True")
+        _, slopes = self._dr.interpolate(
+            attributes.float().contiguous()[None],
+            raster.rast,
+            _indices(faces),
+            rast_db=raster.derivatives.contiguous(),
+            diff_attrs="all",
+        )
+        return slopes.unflatten(-1, (-1, 2))
+
+    def texture(
+        self,
+        maps: Float[Tensor, "maps rows columns channels"],
+        uv: Float[Tensor, "views height width 2"],
+        *,
+        derivatives: Float[Tensor, "views height width 2 2"] | None = None,
+        mask: Bool[Tensor, "views height width"] | None = None,
+        sampling: Sampling = LINEAR,
+    ) -> Float[Tensor, "views height width channels"]:
+        """Read one texture, or one per view, at coordinates with (0, 0) at the top left corner; zero off the mask."""
+        return self._sample(maps, uv, derivatives, mask, (sampling, "wrap" if sampling.wrap else "clamp"))
+
+    def texture_cube(
+        self,
+        maps: Float[Tensor, "maps 6 side side channels"],
+        directions: Float[Tensor, "views height width 3"],
+        *,
+        derivatives: Float[Tensor, "views height width 3 2"] | None = None,
+        mask: Bool[Tensor, "views height width"] | None = None,
+        sampling: Sampling = LINEAR,
+    ) -> Float[Tensor, "views height width channels"]:
+        """Read one cube map, or one per view, in given directions (of any length); zero off the mask."""
+        return self._sample(maps, directions, derivatives, mask, (sampling, "cube"))
+
+    def _sample(
+        self, maps: Tensor, where: Tensor, derivatives: Tensor | None, mask: Tensor | None, how: tuple[Sampling, str]
+    ) -> Tensor:
+        sampling, boundary = how
+        options: dict[str, Any] = {"filter_mode": _FILTERS[sampling.filtering], "boundary_mode": boundary}
+        if sampling.filtering == "mip":
+            if derivatives is None:
+                raise InputError("mip levels need derivatives of the coordinates", remedy="pass derivatives=")
+            options["uv_da"] = derivatives.flatten(-2).contiguous()
+            options["max_mip_level"] = sampling.max_level
+        color = self._dr.texture(maps.contiguous(), where.contiguous(), **options)
+        return color if mask is None else color * mask[..., None]
+
+    def topology(self, faces: Int[Tensor, "faces 3"]) -> Topology:
+        """What `antialias` needs to know about the faces; keep it while they stay the same."""
+        return Topology(
+            neighbours=faces.new_empty(0, 3),
+            native=self._dr.antialias_construct_topology_hash(_indices(faces)),
+        )
+
+    def antialias(
+        self,
+        color: Float[Tensor, "views height width channels"],
+        raster: Raster,
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        *,
+        topology: Topology | None = None,
+        search: int = 32,
+    ) -> Float[Tensor, "views height width channels"]:
+        """Blend colours across the silhouettes that visible triangles own; `search` is not known here."""
+        native = None if topology is None else topology.native
+        return self._dr.antialias(
+            color.contiguous(), raster.rast.contiguous(), *_drawn(clip, faces), topology_hash=native
+        )
+
+    def soft(
+        self,
+        attributes: Float[Tensor, "vertices channels"],
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        *,
+        size_px: tuple[int, int],
+        softness: Softness,
+    ) -> tuple[Float[Tensor, "views height width channels"], Float[Tensor, "views height width"]]:
+        """Soft colour and coverage, in torch: nvdiffrast has no such mode."""
+        return soft_render(attributes, clip, faces, size_px=size_px, softness=softness)
+
+
+def _indices(faces: Int[Tensor, "faces 3"]) -> Int[Tensor, "faces 3"]:
+    return faces.to(torch.int32).contiguous()
+
+
+def _drawn(
+    clip: Float[Tensor, "views vertices 4"], faces: Int[Tensor, "faces 3"]
+) -> tuple[Float[Tensor, "views vertices 4"], Int[Tensor, "faces 3"]]:
+    return clip.float().contiguous(), _indices(faces)
+
+
+def _raster(rast: Tensor, slopes: Tensor | None, clip: Tensor, faces: Tensor) -> Raster:
+    """A raster with u, v inside the simplex, which versions before 0.3.5 leave by rounding."""
+    u = rast[..., 0].clamp(0, 1)
+    v = torch.minimum(rast[..., 1].clamp_min(0), 1 - u.detach())
+    inside = torch.cat([torch.stack([u, v], -1), rast[..., 2:]], -1)
+    slopes = None if slopes is None else slopes.detach()
+    return Raster(rast=inside, derivatives=slopes, clip=clip, faces=faces)
