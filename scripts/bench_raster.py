@@ -21,11 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / ".venv" / "peers")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pipeline  # noqa: F401, I001  # sets the threads' waiting policy before torch is imported
 import torch
-
 from raster_peers.deodr import deodr_step
 from raster_peers.mitsuba import find_llvm, mitsuba_step
 from raster_peers.pytorch3d import pytorch3d_step
@@ -34,7 +32,6 @@ from raster_peers.scene import Scene, make_scene
 
 DEODR = "deodr==0.2.3"
 PEERS = ("deodr", "mitsuba", "pytorch3d")
-# What the issue tracker holds us to: ours / theirs at most, by peer and threads, for 10 k, 50 k and 200 k triangles.
 
 
 @dataclass
@@ -110,7 +107,8 @@ def available(peer: str) -> bool:
 
 def install_deodr() -> None:
     """Install DEODR into a folder of its own, where it disturbs nothing."""
-    folder = ROOT / ".venv" / "peers"
+    folder = Path(__file__).resolve().parents[1] / ".venv" / "peers"
+    sys.path.append(str(folder))
     if not (folder / "deodr").is_dir():
         command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), DEODR]
         subprocess.run(command, check=True)
@@ -135,7 +133,7 @@ def line_up(scene: Scene, peers: list[str], threads: int) -> list[Contender]:
 def table(scene: Scene, contenders: list[Contender]) -> str:
     """One Markdown table: medians, and how long ours takes in terms of each peer."""
     ours = [c for c in contenders if c.against is None]
-    covered = float((scene.target.shape[0]))
+    covered = float(scene.target.shape[0])
     del covered
     lines = [
         f"\n{len(scene.faces)} triangles, {scene.size_px} x {scene.size_px} px, forward + backward",

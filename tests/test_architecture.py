@@ -45,7 +45,7 @@ PLACES = {
     "embreex": ("geometry/visibility.py", "shading/visibility.py"),
     "fast_simplification": ("geometry/decimate.py",),
     "hydra": ("config.py",),
-    "numba": ("geometry/*.py", "raster/cpu/jit.py", "shading/gather.py"),
+    "numba": ("geometry/*.py", "raster/cpu/jit.py", "shading/*.py"),
     "nvdiffrast": ("raster/nvdiffrast_backend.py",),
     "omegaconf": ("config.py",),
     "pycolmap": ("stages/sfm.py",),

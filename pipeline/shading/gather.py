@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+_CHUNKS = 8  # sums of a gradient, fixed so that the bits do not depend on the threads
+
 
 def weighted_rows(
     table: Float[Tensor, "rows channels"],
@@ -23,6 +25,29 @@ def weighted_rows(
         return torch.nn.functional.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
     rows: Tensor = _WeightedRows.apply(table, index, weights)
     return rows
+
+
+def transfer(matrix: Float[Tensor, "rows directions"], light: Float[Tensor, "directions 3"]) -> Float[Tensor, "rows 3"]:
+    """`matrix @ light` for a constant matrix; differentiable in the light. BLAS is slow on so narrow a product."""
+    if matrix.device.type != "cpu" or matrix.dtype != torch.float32 or light.dtype != torch.float32:
+        return matrix @ light
+    product: Tensor = _Transfer.apply(matrix, light)
+    return product
+
+
+class _Transfer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, matrix: Tensor, light: Tensor) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        ctx.matrix = matrix.detach().contiguous().numpy()
+        result = torch.empty(len(matrix), 3)
+        _multiply(ctx.matrix, light.detach().contiguous().numpy(), result.numpy())
+        return result
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        sums = torch.zeros(_CHUNKS, ctx.matrix.shape[1], 3)
+        _multiply_back(ctx.matrix, grad.contiguous().numpy(), sums.numpy())
+        return None, sums.sum(0)
 
 
 class _WeightedRows(torch.autograd.Function):
@@ -78,3 +103,30 @@ def _project(table, index, grad, to_weights):  # noqa: ANN001, ANN202  # a kerne
             for c in range(table.shape[1]):
                 total += table[index[p, k], c] * grad[p, c]
             to_weights[p, k] = total
+
+
+@numba.njit(cache=True, parallel=True, fastmath=True)
+@no_type_check
+def _multiply(matrix, light, result):  # noqa: ANN001, ANN202  # a kernel
+    for row in numba.prange(matrix.shape[0]):
+        red = green = blue = np.float32(0)
+        for k in range(matrix.shape[1]):
+            red += matrix[row, k] * light[k, 0]
+            green += matrix[row, k] * light[k, 1]
+            blue += matrix[row, k] * light[k, 2]
+        result[row, 0] = red
+        result[row, 1] = green
+        result[row, 2] = blue
+
+
+@numba.njit(cache=True, parallel=True, fastmath=True)
+@no_type_check
+def _multiply_back(matrix, grad, sums):  # noqa: ANN001, ANN202  # a kernel: one sum per chunk of rows
+    rows, chunks = matrix.shape[0], sums.shape[0]
+    for chunk in numba.prange(chunks):
+        for row in range(chunk * rows // chunks, (chunk + 1) * rows // chunks):
+            red, green, blue = grad[row, 0], grad[row, 1], grad[row, 2]
+            for k in range(matrix.shape[1]):
+                sums[chunk, k, 0] += matrix[row, k] * red
+                sums[chunk, k, 1] += matrix[row, k] * green
+                sums[chunk, k, 2] += matrix[row, k] * blue

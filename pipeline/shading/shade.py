@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.shading.disney import DIELECTRIC_F0, directional_albedo, dominant_direction
+from pipeline.shading.fused import can_fuse, fused_shade
 from pipeline.shading.prefilter import PrefilteredLight
 from pipeline.shading.shadowed_light import ShadowedLight
 
@@ -30,6 +31,23 @@ def shade(
         normal: Unit shading normals, world frame.
         wo: Unit directions to the camera, world frame.
     """
+    inputs = (base_color, roughness, metallic, normal, wo)
+    open_light = light.open_light if isinstance(light, ShadowedLight) else light
+    if can_fuse(open_light.table, *inputs):
+        shadow = light.at_mirrored(normal, wo, roughness) if isinstance(light, ShadowedLight) else None
+        return fused_shade(open_light, shadow, inputs)
+    return shade_eager(light, *inputs)
+
+
+def shade_eager(
+    light: PrefilteredLight | ShadowedLight,
+    base_color: Float[Tensor, "points 3"],
+    roughness: Float[Tensor, "points"],
+    metallic: Float[Tensor, "points"],
+    normal: Float[Tensor, "points 3"],
+    wo: Float[Tensor, "points 3"],
+) -> Float[Tensor, "points 3"]:
+    """`shade` written out in torch, for any device and precision."""
     cos_v = (normal * wo).sum(-1).clamp_min(1e-3)
     scale, bias = directional_albedo(cos_v, roughness)
     reflected = light.specular(dominant_direction(normal, wo, roughness), roughness)

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.scene import Environment
+from pipeline.shading.fused import fused_visible_share
 from pipeline.shading.prefilter import PrefilteredLight, prefilter
-from pipeline.shading.visibility import SurfacePoints, Visibility
+from pipeline.shading.visibility import LOBES, SurfacePoints, Visibility
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,6 +53,14 @@ class ShadowedLight:
         """Blurred light around mirrored directions, and the mesh's own radiance where it hides the light."""
         share = self.visibility.specular_share(self.points, direction, roughness.detach())[:, None]
         return share * self.open_light.specular(direction, roughness) + (1 - share) * self.blocked
+
+    def at_mirrored(
+        self, normal: Float[Tensor, "points 3"], wo: Float[Tensor, "points 3"], roughness: Float[Tensor, "points"]
+    ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"], Float[Tensor, "points 3"]]:
+        """Visible share of the specular lobe, irradiance / pi, and mean radiance of what hides the light."""
+        at = (self.points.corners, self.points.weights)
+        share = fused_visible_share(self.visibility.specular, LOBES, at, (normal, wo, roughness))
+        return share, self.irradiance, self.blocked
 
 
 def shadowed_light(

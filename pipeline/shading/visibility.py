@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.scene import Environment, Mesh
 from pipeline.shading.disney import reflected_lobe
-from pipeline.shading.gather import weighted_rows
+from pipeline.shading.gather import transfer, weighted_rows
 from pipeline.shading.octahedral import bilinear_corners, texel_directions, texel_solid_angles
 from pipeline.shading.prefilter import radiance
 
@@ -71,7 +71,7 @@ class Visibility:
 
     def diffuse_light(self, environment: Environment) -> Float[Tensor, "vertices 3"]:
         """Shadowed irradiance / pi at the vertices; differentiable with respect to the light."""
-        return self.diffuse @ coarse_light(environment)
+        return transfer(self.diffuse, coarse_light(environment))
 
     def specular_share(
         self, points: SurfacePoints, direction: Float[Tensor, "points 3"], roughness: Float[Tensor, "points"]

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from raster_peers.scene import Scene
 
-_LIBRARIES = [f"/usr/lib/{machine}-linux-gnu/libLLVM.so.{v}.1" for v in (21, 20, 19) for machine in ("x86_64", "aarch64")]
+_LIBRARIES = [
+    f"/usr/lib/{machine}-linux-gnu/libLLVM.so.{v}.1" for v in (21, 20, 19) for machine in ("x86_64", "aarch64")
+]
 
 
 def find_llvm() -> bool:
@@ -50,14 +52,21 @@ def mitsuba_step(scene: Scene, *, threads: int) -> Callable[[], Tensor]:
             "mesh": {
                 "type": "ply",
                 "filename": str(scene_file),
-                "bsdf": {"type": "twosided", "bsdf": {"type": "diffuse", "reflectance": {
-                    "type": "mesh_attribute", "name": "vertex_color"}}},
+                "bsdf": {
+                    "type": "twosided",
+                    "bsdf": {"type": "diffuse", "reflectance": {"type": "mesh_attribute", "name": "vertex_color"}},
+                },
             },
             "sensor": {
                 "type": "perspective",
                 "fov": float(np.degrees(2 * np.arctan(scene.size_px / 2 / scene.focal_px))),
                 "to_world": mi.ScalarTransform4f().look_at([0, 0, 0], [0, 0, 1], [0, -1, 0]),
-                "film": {"type": "hdrfilm", "width": scene.size_px, "height": scene.size_px, "rfilter": {"type": "box"}},
+                "film": {
+                    "type": "hdrfilm",
+                    "width": scene.size_px,
+                    "height": scene.size_px,
+                    "rfilter": {"type": "box"},
+                },
             },
             "integrator": {"type": "direct", "hide_emitters": True},
         }
