@@ -16,7 +16,9 @@ from pipeline.shading.light_maps import (
     octahedral_light,
     sh_from_equirect,
     sh_from_octahedral,
+    turned_about_up,
 )
+from pipeline.shading.light_rotation import rotated
 from pipeline.shading.octahedral import texel_directions, texel_solid_angles
 from pipeline.shading.spherical_harmonics import sh_basis
 
@@ -110,6 +112,15 @@ def test_a_bright_texel_lands_where_its_direction_belongs():
         u, v = equirect_uv_from_direction(texel_directions(32)[texel]).tolist()
         assert abs((column + 0.5) / 256 - u) < 1.5 / 256
         assert abs((row + 0.5) / 128 - v) < 1.5 / 128
+
+
+@pytest.mark.parametrize("angle_deg", [90.0, -33.3, 720.01])
+def test_turning_a_map_is_rotating_its_light(angle_deg):
+    made, angle = Environment(coefficients=coefficients(4), basis="sh"), math.radians(angle_deg)
+    turn = torch.tensor([[math.cos(angle), 0, math.sin(angle)], [0, 1, 0], [-math.sin(angle), 0, math.cos(angle)]])
+    actual = turned_about_up(equirect(made, 64), angle_deg)
+    torch.testing.assert_close(actual, equirect(rotated(made, turn), 64), atol=0.005, rtol=0)
+    torch.testing.assert_close(actual.sum(1), equirect(made, 64).sum(1))
 
 
 def test_negative_lobes_are_cut_from_the_map():

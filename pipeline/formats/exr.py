@@ -1,10 +1,8 @@
 """OpenEXR pictures: linear light maps of other programs, and float maps that 8 bits cannot hold."""
 
-import contextlib
 import io
-import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.formats.files import read_regular, write_atomic
+from pipeline.formats.native import native_messages_dropped
 from pipeline.formats.radiance import MAX_PIXELS
 
 _REMEDY = "save it as one flat picture with the channels R, G and B"
@@ -58,7 +57,7 @@ def write_exr(path: Path, channels: Mapping[str, Float[Tensor, "height width"]])
 
 def _open(data: bytes, path: Path, *, header_only: bool) -> OpenEXR.File:
     try:
-        with _native_messages_dropped():
+        with native_messages_dropped():
             file = OpenEXR.File(io.BytesIO(data), separate_channels=True, header_only=header_only)
     except (RuntimeError, ValueError) as error:  # all that it raised on 1,200 damaged files
         raise InputError("not an OpenEXR picture, or a damaged one", path=path) from error
@@ -85,17 +84,3 @@ def _check_header(file: OpenEXR.File, path: Path) -> None:
     coded = {"RY", "X"} & sampling.keys()  # luminance with chroma, or CIE XYZ
     if coded or not colors <= sampling.keys() or any(sampling[c] != (1, 1) for c in colors):
         raise InputError(f"holds the channels {', '.join(sampling)}", path=path, remedy=_REMEDY)
-
-
-@contextlib.contextmanager
-def _native_messages_dropped() -> Iterator[None]:
-    """Keep what the library prints about a damaged file off the user's terminal: the error says it in our words."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

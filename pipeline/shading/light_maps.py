@@ -127,6 +127,18 @@ def equirect_solid_angles(height: int) -> Float[Tensor, "height"]:
     return ((edge[:-1] - edge[1:]) * math.pi / height).float()
 
 
+def turned_about_up(light: Float[Tensor, "height width 3"], angle_deg: float) -> Float[Tensor, "height width 3"]:
+    """A light map turned about +Y, counter-clockwise seen from above: 90 degrees take the light in front (+Z) to +X.
+
+    Fractions of a pixel blend two neighbours, so every row keeps its energy.
+    """
+    width = light.shape[1]
+    shift = angle_deg / 360 * width
+    whole = math.floor(shift)
+    near, far = light.roll(-whole, 1), light.roll(-whole - 1, 1)
+    return near if shift == whole else torch.lerp(near, far, shift - whole)
+
+
 def map_radiance(
     light: Float[Tensor, "height width 3"], direction: Float[Tensor, "points 3"]
 ) -> Float[Tensor, "points 3"]:
