@@ -101,7 +101,7 @@ def test_all_files_are_there(exported, tmp_path):
 
 
 def test_the_glb_is_the_placed_asset(exported, asset):
-    again, _ = gltf.read_glb(exported.folder / "asset.glb")
+    again = gltf.read_gltf(exported.folder / "asset.glb").asset
     expected = placed(asset.mesh.vertices, placement(asset, None)).float()
     torch.testing.assert_close(again.mesh.vertices.amin(0), expected.amin(0), atol=1e-6, rtol=0)
     torch.testing.assert_close(again.mesh.vertices.amax(0), expected.amax(0), atol=1e-6, rtol=0)
