@@ -104,8 +104,8 @@ def _spread(views: tuple[View, ...], count: int) -> list[View]:
 
 
 def _write_render(picture: Picture, path: Path) -> None:
-    alpha = picture.mask[..., None].float()
-    images.write_png(path, torch.cat([torch.from_numpy(srgb_bytes(picture.color)), (alpha * 255).byte()], -1).numpy())
+    alpha = (picture.alpha[..., None] * 255).round().byte()
+    images.write_png(path, torch.cat([torch.from_numpy(srgb_bytes(picture.color)), alpha], -1).numpy())
 
 
 def _load(folder: Path) -> Exported:
