@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import traceback
@@ -78,12 +79,13 @@ def _add_render(commands: _Commands) -> None:
     render = commands.add_parser(
         "render",
         help="render an asset under any light, from any camera",
-        description="Render an asset (GLB) under any light: a PNG for every camera, and a video of a turntable.",
-        epilog="Colours are sRGB. Without --light, the light.hdr beside the asset is used, or an even white light. "
-        "The frame is the asset's: +Y up, front +Z. OUT/NAME_depth.exr holds 32-bit floats in the channel Z.",
+        description="Render an asset under any light: a PNG for every camera, and a video of a turntable.",
+        epilog="Colours are sRGB, alpha is straight. Without --light, the light.hdr beside the asset is used, or an "
+        "even white light. The frame is the asset's: +Y up, front +Z; the light stays still as the cameras go around. "
+        "OUT/NAME_depth.exr holds the depth along the camera's axis, 32-bit floats in the channel Z.",
     )
     add = render.add_argument
-    add("asset", type=Path, metavar="ASSET", help="the asset's GLB file")
+    add("asset", type=Path, metavar="ASSET", help="the asset, .glb or .gltf")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     views = render.add_mutually_exclusive_group(required=True)
     views.add_argument("--camera", metavar="FILE[:NAME,..]", help="cameras.json or transforms.json; names: only these")
@@ -96,6 +98,7 @@ def _add_render(commands: _Commands) -> None:
     add("--light-rotation", type=float, default=0.0, metavar="DEG", help="about +Y, counter-clockwise from above")
     add("--background", choices=("white", "black", "light", "transparent"), default="white", help="(default white)")
     add("--exposure", type=float, default=0.0, metavar="EV", help="stops (default 0)")
+    add("--samples", type=int, default=2, metavar="N", help="N x N samples a pixel: smooth outlines (default 2)")
     add("--aov", type=_words, default=(), metavar="MAP,..", help=f"also write these: {', '.join(_AOVS)}")
     add("--swap", type=_swap, action="append", default=[], metavar="MAP=FILE", help=f"replace {', '.join(_SWAPS)}")
     add("--tint", type=_rgb, default=(1.0, 1.0, 1.0), metavar="R,G,B", help="factors on the linear base colour")
@@ -121,6 +124,7 @@ def _render(parsed: argparse.Namespace) -> int:
         background=parsed.background,
         maps=parsed.aov,
         exposure_ev=parsed.exposure,
+        samples=parsed.samples,
     )
     render(request, Reporter(quiet=parsed.quiet))
     return 0
@@ -139,8 +143,10 @@ def _views(parsed: argparse.Namespace) -> "CameraFile | Turntable":
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    return int(width), int(height or width)
+    sides = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text)
+    if sides is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor WxH")
+    return int(sides[1]), int(sides[2] or sides[1])
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -158,7 +164,10 @@ def _swap(text: str) -> tuple[str, Path]:
 
 
 def _rgb(text: str) -> tuple[float, float, float]:
-    red, green, blue = (float(word) for word in text.split(","))
+    try:
+        red, green, blue = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers R,G,B") from error
     return red, green, blue
 
 

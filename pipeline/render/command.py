@@ -5,9 +5,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jaxtyping import Float
+from torch import Tensor
+
 from pipeline.config import RuntimeConfig
-from pipeline.errors import ResourceError, UsageError
-from pipeline.formats.gltf import read_glb
+from pipeline.errors import InputError, ResourceError, UsageError
+from pipeline.formats.gltf import read_gltf
 from pipeline.formats.images import write_png
 from pipeline.formats.video import Mp4Writer
 from pipeline.progress import Reporter
@@ -19,7 +22,7 @@ from pipeline.render.pictures import Background, backdrop, finished, over_white,
 from pipeline.render.viewpoints import CameraFile, Turntable
 from pipeline.runtime import make_runtime
 from pipeline.scene import Asset
-from pipeline.shading.render import light_mesh
+from pipeline.shading.render import Picture, light_mesh
 from pipeline.shading.render import render as render_view
 from pipeline.workspace import lock
 
@@ -32,7 +35,7 @@ class RenderRequest:
     """What the user asked for.
 
     Attributes:
-        asset: A GLB file.
+        asset: A GLB file, or a .gltf file that holds its data itself.
         views: The cameras.
         out: Folder for the pictures.
         light: The light.
@@ -40,6 +43,7 @@ class RenderRequest:
         background: What lies behind the asset.
         maps: Which maps are written beside each picture.
         exposure_ev: Exposure in stops: each doubles what is seen.
+        samples: Samples along each side of a pixel.
 
     Raises:
         UsageError: When a value is outside its range or the asset does not exist.
@@ -53,12 +57,19 @@ class RenderRequest:
     background: Background = "white"
     maps: tuple[str, ...] = ()
     exposure_ev: float = 0.0
+    samples: int = 2
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers and missing files."""
         check_range("--exposure", self.exposure_ev, -20, 20)
+        check_range("--samples", self.samples, 1, 8)
         if not self.asset.exists():
-            raise UsageError("does not exist", path=self.asset, remedy="name an asset's GLB file")
+            raise UsageError("does not exist", path=self.asset, remedy="name an asset's .glb or .gltf file")
+
+    @property
+    def exposure(self) -> float:
+        """The factor that the stops stand for."""
+        return 2.0**self.exposure_ev
 
 
 def render(request: RenderRequest, reporter: Reporter) -> None:
@@ -68,42 +79,42 @@ def render(request: RenderRequest, reporter: Reporter) -> None:
         ReconError: Of the kind that says what stopped it.
     """
     views = request.views
-    if isinstance(views, CameraFile):
-        cameras = views.cameras()
-        if request.out.resolve() in views.photo_folders():
-            raise UsageError("is the folder of the photos", path=request.out, remedy="choose another with --out")
-        asset = _read(request)
-    else:
-        asset = _read(request)
-        cameras = views.cameras(asset.mesh.vertices)
+    read = read_gltf(request.asset)
+    asset = _edited(read.asset, request)
+    cameras = views.cameras(asset.mesh.vertices) if isinstance(views, Turntable) else views.cameras()
     light = request.light.load(request.asset)
     reporter.line(f"light       {light.told}")
-    exposure = 2.0**request.exposure_ev
     with lock(request.out):
         rasterizer = make_runtime(RuntimeConfig()).rasterizer
         compile_kernels(reporter.line)
         with reporter.task("render") as progress:
             progress(0.0, "shadows")
-            scene = light_mesh(asset, light.environment)
+            scene = light_mesh(asset, light.environment, normals=read.normals, tangents=read.tangents)
             start = time.monotonic()
             for index, (name, camera) in enumerate(cameras.items()):
                 progress(index / len(cameras), name)
-                picture = render_view(asset, scene, camera, rasterizer)
-                behind = backdrop(request.background, light.map, camera, exposure)
-                write_png(request.out / f"{name}.png", finished(picture, behind, exposure))
-                for kind in request.maps:
-                    write_map(kind, picture, request.out, name)
+                picture = render_view(asset, scene, camera, rasterizer, samples=request.samples)
+                background = backdrop(request.background, light.map, camera, request.exposure)
+                _write(name, picture, background, request)
         each_s = (time.monotonic() - start) / len(cameras)
-        if isinstance(views, Turntable):
+        reporter.line(f"pictures    {len(cameras)} in {request.out}, {each_s:.2f} s each")
+        if isinstance(views, Turntable) and len(cameras) > 1:
             _write_video([request.out / f"{name}.png" for name in cameras], request.out, reporter)
-    reporter.line(f"pictures    {len(cameras)} in {request.out}, {each_s:.2f} s each")
 
 
-def _read(request: RenderRequest) -> Asset:
-    asset, _ = read_glb(request.asset)
+def _edited(asset: Asset, request: RenderRequest) -> Asset:
     if asset.material is None:
-        raise UsageError("has no material", path=request.asset)
+        raise InputError("has no material", path=request.asset)
     return dataclasses.replace(asset, material=request.edits.applied(asset.material))
+
+
+def _write(
+    name: str, picture: Picture, background: Float[Tensor, "height width 3"] | None, request: RenderRequest
+) -> None:
+    """Write a picture and the maps that were asked for."""
+    write_png(request.out / f"{name}.png", finished(picture, background, request.exposure))
+    for kind in request.maps:
+        write_map(kind, picture, request.out, name)
 
 
 def _write_video(pictures: list[Path], folder: Path, reporter: Reporter) -> None:

@@ -57,16 +57,21 @@ class MaterialEdits:
             maps["normal"] = material.normal
         shape = material.base_color.shape[:2]
         for name, path in self.swaps.items():
-            values = torch.from_numpy(read_texture(path)) / 255
+            values = torch.tensor(read_texture(path)) / 255
             _check_shape(values.shape[:2], shape, path)
             maps[name] = linear_from_srgb(values) if name == "base_color" else values
         height, width = (max(values.shape[axis] for values in maps.values()) for axis in (0, 1))
         maps = {name: _sized(values, width, height) for name, values in maps.items()}
-        maps["base_color"] = (maps["base_color"] * torch.tensor(self.tint)).clamp(0, 1)
         if self.roughness is not None:
             maps["orm"] = maps["orm"].clone()
             maps["orm"][..., 1] = self.roughness
-        return dataclasses.replace(material, **maps, confidence=None)
+        return dataclasses.replace(
+            material,
+            base_color=(maps["base_color"] * torch.tensor(self.tint)).clamp(0, 1),
+            orm=maps["orm"],
+            normal=maps.get("normal"),
+            confidence=None,
+        )
 
 
 def _check_shape(new: torch.Size, old: torch.Size, path: Path) -> None:

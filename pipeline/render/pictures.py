@@ -9,14 +9,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pipeline.color import linear_from_srgb, srgb_from_linear
+from pipeline.formats.exr import write_exr
 from pipeline.formats.images import decode_photo, write_mask, write_png
 from pipeline.scene import Camera
 from pipeline.shading.light_maps import map_radiance
 from pipeline.shading.render import Picture
 
 Background = Literal["white", "black", "light", "transparent"]
-BACKGROUNDS: tuple[Background, ...] = ("white", "black", "light", "transparent")
-MAPS = ("normal", "base_color", "orm", "mask")
 
 
 def finished(
@@ -26,20 +25,20 @@ def finished(
 
     Args:
         picture: The rendered view.
-        background: Linear radiance behind the asset, or none for a transparent picture.
+        background: What `backdrop` made.
         exposure: Factor on the asset's radiance.
     """
-    alpha = picture.mask[..., None].float()
-    color = picture.color * exposure
+    alpha = picture.alpha[..., None]
+    color = (picture.color * exposure).clamp(0, 1)  # before it is mixed: outlines of highlights stay smooth
     if background is None:
-        return _bytes(torch.cat([srgb_from_linear(color), alpha], -1))
-    return _bytes(srgb_from_linear(color * alpha + background * (1 - alpha)))
+        return as_bytes(torch.cat([srgb_from_linear(color), alpha], -1))
+    return as_bytes(srgb_from_linear(color * alpha + background.clamp(0, 1) * (1 - alpha)))
 
 
 def backdrop(
-    kind: Background, light: Float[Tensor, "height width 3"], camera: Camera, exposure: float
+    kind: Background, light: Float[Tensor, "rows columns 3"], camera: Camera, exposure: float
 ) -> Float[Tensor, "_ _ 3"] | None:
-    """What lies behind the asset, linear; none for a transparent picture."""
+    """What lies behind the asset, linear; none for a transparent picture. Exposure acts on the light alone."""
     if kind == "transparent":
         return None
     if kind == "light":
@@ -62,23 +61,21 @@ def write_map(kind: str, picture: Picture, folder: Path, name: str) -> None:
     World normals as n * 0.5 + 0.5; base colour in sRGB; occlusion, roughness and metallic as they are; coverage as
     grey. Depth along the camera's axis, in the asset's unit, is float32 in the channel Z of an EXR.
     """
-    path = folder / f"{name}_{kind}.png"
-    if kind == "mask":
-        write_mask(path, picture.mask.float())
-    elif kind == "normal":
-        write_png(path, _covered(picture, picture.normal * 0.5 + 0.5))
-    elif kind == "base_color":
-        write_png(path, _covered(picture, srgb_from_linear(picture.base_color)))
+    if kind == "depth":
+        write_exr(folder / f"{name}_depth.exr", {"Z": picture.depth})
+    elif kind == "mask":
+        write_mask(folder / f"{name}_mask.png", picture.alpha)
     else:
-        occlusion = torch.ones_like(picture.roughness)
-        write_png(path, _covered(picture, torch.stack([occlusion, picture.roughness, picture.metallic], -1)))
+        values = {
+            "normal": picture.normal * 0.5 + 0.5,
+            "base_color": srgb_from_linear(picture.base_color),
+            "orm": picture.orm,
+        }
+        write_png(folder / f"{name}_{kind}.png", as_bytes(torch.where(picture.mask[..., None], values[kind], 0)))
 
 
-def _covered(picture: Picture, values: Float[Tensor, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
-    return _bytes(torch.where(picture.mask[..., None], values, 0))
-
-
-def _bytes(values: Float[Tensor, "height width channels"]) -> UInt8[np.ndarray, "height width channels"]:
+def as_bytes(values: Float[Tensor, "height width channels"]) -> UInt8[np.ndarray, "height width channels"]:
+    """Values in [0, 1] as 8 bits."""
     return (values.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
@@ -87,6 +84,6 @@ def over_white(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     photo = decode_photo(path)
     if photo.alpha is None:
         return photo.rgb
-    alpha = torch.from_numpy(photo.alpha)[..., None] / 255
-    color = linear_from_srgb(torch.from_numpy(photo.rgb) / 255)
-    return _bytes(srgb_from_linear(color * alpha + (1 - alpha)))
+    alpha = torch.tensor(photo.alpha)[..., None] / 255
+    color = linear_from_srgb(torch.tensor(photo.rgb) / 255)
+    return as_bytes(srgb_from_linear(color * alpha + (1 - alpha)))

@@ -16,7 +16,7 @@ from pipeline.scene import Camera
 
 MAX_FRAMES = 3600
 MAX_SIDE_PX = 8192
-_MARGIN = 1.05  # room around the sphere that holds the asset
+_MARGIN = 1.05  # room around the asset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +51,6 @@ class CameraFile:
         frames = read_transforms_by_name(self.path)
         chosen = [self._find(name, frames) for name in self.names] or list(frames.values())
         return {frame.name: frame.camera for frame in chosen}
-
-    def photo_folders(self) -> set[Path]:
-        """Where the photos of these cameras lie, if they are there: no place for renderings of the same names."""
-        frames = read_transforms_by_name(self.path).values()
-        return {frame.image_path.parent.resolve() for frame in frames if frame.image_path is not None}
 
     def _find(self, name: str, frames: dict[str, PosedFrame]) -> PosedFrame:
         by_path = {frame.file_path: frame for frame in frames.values()}
@@ -94,31 +89,32 @@ class Turntable:
         check_range("--fov", self.fov_deg, 1, 120)
 
     def cameras(self, vertices: Float[Tensor, "vertices 3"]) -> dict[str, Camera]:
-        """The cameras by name, as near as the asset fits into every picture."""
+        """The cameras by name, all at the smallest distance from which the asset fits into every picture."""
         points = vertices.double()
         middle = (points.amin(0) + points.amax(0)) / 2
-        radius = float((points - middle).norm(dim=1).max())
-        distance = _MARGIN * radius / math.sin(math.radians(self.fov_deg) / 2)
         width, height = self.size_px
         focal = min(width, height) / 2 / math.tan(math.radians(self.fov_deg) / 2)
         K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=torch.float64)
-        elevation = math.radians(self.elevation_deg)
+        slope = torch.tensor([width / 2, height / 2], dtype=torch.float64) / focal / _MARGIN
+        rotations = [self._rotation(2 * math.pi * index / self.count) for index in range(self.count)]
+        distance = 0.0
+        for rotation in rotations:
+            seen = (points - middle) @ rotation.mT
+            distance = max(distance, float((seen[:, :2].abs() / slope - seen[:, 2:]).max()))
         named = {}
-        for index in range(self.count):
-            turn = 2 * math.pi * index / self.count
-            toward = [math.cos(elevation) * math.sin(turn), math.sin(elevation), math.cos(elevation) * math.cos(turn)]
-            center = middle + distance * torch.tensor(toward, dtype=torch.float64)
-            pose = _looking_at(middle, center)
+        for index, rotation in enumerate(rotations):
+            pose = torch.eye(4, dtype=torch.float64)
+            pose[:3, :3] = rotation
+            pose[:3, 3] = -rotation @ middle
+            pose[2, 3] += distance
             named[f"turntable_{index:03d}"] = Camera(K=K, cam_from_world=pose, width=width, height=height)
         return named
 
-
-def _looking_at(target: Float[Tensor, "3"], center: Float[Tensor, "3"]) -> Float[Tensor, "4 4"]:
-    """`cam_from_world` of a camera at `center` that looks at `target`, with +Y up in the picture."""
-    forward = torch.nn.functional.normalize(target - center, dim=0)
-    up = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
-    right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=0)
-    pose = torch.eye(4, dtype=torch.float64)
-    pose[:3, :3] = torch.stack([right, torch.linalg.cross(forward, right), forward])
-    pose[:3, 3] = -pose[:3, :3] @ center
-    return pose
+    def _rotation(self, turn: float) -> Float[Tensor, "3 3"]:
+        """`cam_from_world` of a camera that looks at the middle, with +Y up in the picture."""
+        elevation = math.radians(self.elevation_deg)
+        back = [math.cos(elevation) * math.sin(turn), math.sin(elevation), math.cos(elevation) * math.cos(turn)]
+        right = [math.cos(turn), 0.0, -math.sin(turn)]
+        forward = -torch.tensor(back, dtype=torch.float64)
+        across = torch.tensor(right, dtype=torch.float64)
+        return torch.stack([across, torch.linalg.cross(forward, across), forward])
