@@ -17,6 +17,10 @@ from pipeline.errors import InterruptedRunError, ReconError, UsageError
 if TYPE_CHECKING:
     from pipeline.render.viewpoints import CameraFile, Turntable
 
+_AOVS = ("normal", "base_color", "orm", "depth", "mask")
+_SWAPS = ("base_color", "orm", "normal")
+_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, and prints an error as one line."""
@@ -37,17 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _internal_error(error, parsed)
 
 
-_AOVS = ("normal", "base_color", "orm", "depth", "mask")
-_SWAPS = ("base_color", "orm", "normal")
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Tell a wrong command line like every other error: in one line."""
         raise UsageError(message, remedy=f"see {self.prog} --help")
-
-
-_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -146,6 +146,11 @@ def inputs(markers, tmp_path, monkeypatch):
         (("ball.glb", "--turntable", "0"), 2, "--turntable 0 is outside 1 .. 3600"),
         (("ball.glb", "--turntable", "two"), 2, "--turntable: invalid int value: 'two'"),
         (("ball.glb", "--turntable", "2", "--size", "1x"), 2, "'1x' is neither N nor WxH"),
+        (
+            ("ball.glb", "--turntable", "2", "--size", "8000"),
+            2,
+            "pixels of 2 x 2 samples, 256 million in all, limit 67",
+        ),
         (("ball.glb", "--turntable", "2", "--samples", "9"), 2, "--samples 9 is outside 1 .. 8"),
         (("ball.glb", "--turntable", "2", "--tint", "1,2"), 2, "'1,2' is not three numbers R,G,B"),
         (("ball.glb", "--turntable", "2", "--aov", "normal,uv"), 2, "'uv' is none of normal"),

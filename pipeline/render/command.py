@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,13 +22,14 @@ from pipeline.render.material_edits import MaterialEdits
 from pipeline.render.pictures import Background, backdrop, finished, over_white, write_map
 from pipeline.render.viewpoints import CameraFile, Turntable
 from pipeline.runtime import make_runtime
-from pipeline.scene import Asset
+from pipeline.scene import Asset, Camera
 from pipeline.shading.render import Picture, light_mesh
 from pipeline.shading.render import render as render_view
 from pipeline.workspace import lock
 
 MAX_FPS = 24.0
 MIN_TURN_S = 4.0
+MAX_SAMPLES = 2**26  # of one picture; each needs some 200 bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ def render(request: RenderRequest, reporter: Reporter) -> None:
     read = read_gltf(request.asset)
     asset = _edited(read.asset, request)
     cameras = views.cameras(asset.mesh.vertices) if isinstance(views, Turntable) else views.cameras()
+    _check_sizes(cameras, request.samples)
     light = request.light.load(request.asset)
     reporter.line(f"light       {light.told}")
     with lock(request.out):
@@ -100,6 +103,18 @@ def render(request: RenderRequest, reporter: Reporter) -> None:
         reporter.line(f"pictures    {len(cameras)} in {request.out}, {each_s:.2f} s each")
         if isinstance(views, Turntable) and len(cameras) > 1:
             _write_video([request.out / f"{name}.png" for name in cameras], request.out, reporter)
+
+
+def _check_sizes(cameras: Mapping[str, Camera], samples: int) -> None:
+    """Refuse pictures that would not fit into memory."""
+    for name, camera in cameras.items():
+        count = camera.width * camera.height * samples**2
+        if count > MAX_SAMPLES:
+            raise UsageError(
+                f"{name} has {camera.width} x {camera.height} pixels of {samples} x {samples} samples, "
+                f"{count / 1e6:.0f} million in all, limit {MAX_SAMPLES / 1e6:.0f}",
+                remedy="make pictures or --samples smaller",
+            )
 
 
 def _edited(asset: Asset, request: RenderRequest) -> Asset:

@@ -16,8 +16,6 @@ from pipeline.formats.resample import resize
 from pipeline.render.limits import check_range
 from pipeline.scene import Material
 
-MAPS = ("base_color", "orm", "normal")
-
 
 @dataclass(frozen=True, kw_only=True)
 class MaterialEdits:
