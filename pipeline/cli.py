@@ -2,16 +2,24 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from pipeline import __version__
 from pipeline.errors import InterruptedRunError, ReconError, UsageError
+
+if TYPE_CHECKING:
+    from pipeline.render.viewpoints import CameraFile, Turntable
+
+_AOVS = ("normal", "base_color", "orm", "depth", "mask")
+_SWAPS = ("base_color", "orm", "normal")
+_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,9 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     try:
         parsed, rest = parser.parse_known_args(arguments)
-        overrides = _overrides([*getattr(parsed, "overrides", []), *rest])
+        parsed.rest = [*getattr(parsed, "overrides", []), *rest]
         signal.signal(signal.SIGTERM, _stop)
-        return int(parsed.run(parsed, overrides))
+        return int(parsed.run(parsed))
     except ReconError as error:
         _tell(f"error: {error}")
         return error.exit_code
@@ -43,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="recon", description="From photos of an object to an engine-ready asset.")
     parser.add_argument("--version", action="version", version=f"recon {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_render(commands)
+    return parser
+
+
+def _add_run(commands: _Commands) -> None:
     run = commands.add_parser(
         "run",
         help="turn a folder of photos into an asset",
@@ -56,10 +70,106 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--quiet", action="store_true", help="print warnings and errors only")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="settings")
     run.set_defaults(run=_run)
-    return parser
 
 
-def _run(parsed: argparse.Namespace, overrides: list[str]) -> int:
+def _add_render(commands: _Commands) -> None:
+    render = commands.add_parser(
+        "render",
+        help="render an asset under any light, from any camera",
+        description="Render an asset under any light: a PNG for every camera, and a video of a turntable.",
+        epilog="Colours are sRGB, alpha is straight. Without --light, the light.hdr beside the asset is used, or an "
+        "even white light. The frame is the asset's: +Y up, front +Z; the light stays still as the cameras go around. "
+        "OUT/NAME_depth.exr holds the depth along the camera's axis, 32-bit floats in the channel Z.",
+    )
+    add = render.add_argument
+    add("asset", type=Path, metavar="ASSET", help="the asset, .glb or .gltf")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
+    views = render.add_mutually_exclusive_group(required=True)
+    views.add_argument("--camera", metavar="FILE[:NAME,..]", help="cameras.json or transforms.json; names: only these")
+    views.add_argument("--turntable", type=int, metavar="N", help="N cameras around the asset, and an MP4 of the turn")
+    add("--size", type=_size, metavar="N|WxH", help="turntable: pixels (default 512)")
+    add("--elevation", type=float, metavar="DEG", help="turntable: height of the cameras (default 15)")
+    add("--fov", type=float, metavar="DEG", help="turntable: field of view of the shorter side (default 35)")
+    add("--light", type=Path, metavar="MAP", help="longitude-latitude map, .hdr or .exr")
+    add("--light-strength", type=float, default=1.0, metavar="X", help="factor on the light (default 1)")
+    add("--light-rotation", type=float, default=0.0, metavar="DEG", help="about +Y, counter-clockwise from above")
+    add("--background", choices=("white", "black", "light", "transparent"), default="white", help="(default white)")
+    add("--exposure", type=float, default=0.0, metavar="EV", help="stops (default 0)")
+    add("--samples", type=int, default=2, metavar="N", help="N x N samples a pixel: smooth outlines (default 2)")
+    add("--aov", type=_words, default=(), metavar="MAP,..", help=f"also write these: {', '.join(_AOVS)}")
+    add("--swap", type=_swap, action="append", default=[], metavar="MAP=FILE", help=f"replace {', '.join(_SWAPS)}")
+    add("--tint", type=_rgb, default=(1.0, 1.0, 1.0), metavar="R,G,B", help="factors on the linear base colour")
+    add("--roughness", type=float, metavar="X", help="roughness of the whole surface, 0 .. 1")
+    add("--quiet", action="store_true", help="print warnings and errors only")
+    render.set_defaults(run=_render)
+
+
+def _render(parsed: argparse.Namespace) -> int:
+    if parsed.rest:
+        raise UsageError(f"unknown argument {parsed.rest[0]!r}", remedy="see recon render --help")
+    from pipeline.progress import Reporter
+    from pipeline.render.command import RenderRequest, render
+    from pipeline.render.lighting import LightChoice
+    from pipeline.render.material_edits import MaterialEdits
+
+    request = RenderRequest(
+        asset=parsed.asset,
+        views=_views(parsed),
+        out=parsed.out,
+        light=LightChoice(path=parsed.light, strength=parsed.light_strength, rotation_deg=parsed.light_rotation),
+        edits=MaterialEdits(swaps=dict(parsed.swap), tint=parsed.tint, roughness=parsed.roughness),
+        background=parsed.background,
+        maps=parsed.aov,
+        exposure_ev=parsed.exposure,
+        samples=parsed.samples,
+    )
+    render(request, Reporter(quiet=parsed.quiet))
+    return 0
+
+
+def _views(parsed: argparse.Namespace) -> "CameraFile | Turntable":
+    from pipeline.render.viewpoints import CameraFile, Turntable
+
+    circle = {"size_px": parsed.size, "elevation_deg": parsed.elevation, "fov_deg": parsed.fov}
+    given = {name: value for name, value in circle.items() if value is not None}
+    if parsed.turntable is not None:
+        return Turntable(count=parsed.turntable, **given)
+    if given:
+        raise UsageError("--size, --elevation and --fov belong to --turntable", remedy="cameras bring their own")
+    return CameraFile.parse(parsed.camera)
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text)
+    if sides is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor WxH")
+    return int(sides[1]), int(sides[2] or sides[1])
+
+
+def _words(text: str) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(text.split(",")))
+    if unknown := [word for word in words if word not in _AOVS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(_AOVS)}")
+    return words
+
+
+def _swap(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals or name not in _SWAPS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not MAP=FILE with one of {', '.join(_SWAPS)}")
+    return name, Path(path)
+
+
+def _rgb(text: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers R,G,B") from error
+    return red, green, blue
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    overrides = _overrides(parsed.rest)
     if not parsed.images.is_dir():  # before the slow imports
         raise UsageError(
             "is a file" if parsed.images.exists() else "does not exist",

@@ -1,10 +1,19 @@
 """What all tests share: the same random state, and skips that say what is missing."""
 
+import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+
+VALIDATE = """
+const fs = require("fs"), validator = require(process.argv[1] + "/node_modules/gltf-validator");
+validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[2])), {ignoredIssues: []})
+  .then((report) => console.log(JSON.stringify(report)));
+"""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -29,3 +38,17 @@ def recon_data() -> Path:
     if not path.is_dir():
         pytest.fail(f"RECON_DATA={folder} is no folder")
     return path
+
+
+@pytest.fixture
+def validate():
+    """The Khronos validator's report on a file; needs node and RECON_GLTF_VALIDATOR, the folder of the npm package."""
+    folder, node = os.environ.get("RECON_GLTF_VALIDATOR", ""), shutil.which("node")
+    if node is None or not folder or not Path(folder, "node_modules", "gltf-validator").is_dir():
+        pytest.skip("node, or the package gltf-validator in $RECON_GLTF_VALIDATOR/node_modules, is missing")
+
+    def run(path):
+        command = [node, "-e", VALIDATE, str(Path(folder).resolve()), str(path)]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    return run

@@ -32,7 +32,7 @@ LAYERS = (
     ("runtime",),
     ("workspace",),
     ("synthetic", "stages"),
-    ("run",),
+    ("run", "render"),
     ("cli",),
 )
 
@@ -41,7 +41,7 @@ EVERYWHERE = {"torch", "numpy", "jaxtyping"}
 PLACES = {
     "OpenEXR": ("formats/*.py",),
     "PIL": ("formats/images.py", "formats/exif.py"),
-    "cv2": ("formats/images.py", "formats/resample.py", "formats/radiance.py", "stages/masks*.py"),
+    "cv2": ("formats/images.py", "formats/resample.py", "formats/video.py", "stages/masks*.py"),
     "embreex": ("geometry/visibility.py", "shading/visibility.py"),
     "fast_simplification": ("geometry/decimate.py",),
     "hydra": ("config.py",),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from pipeline.formats.gltf import read_glb
+from pipeline.formats.gltf import read_gltf
 from scripts import export_markers
 
 mi = pytest.importorskip("mitsuba")
@@ -60,7 +60,8 @@ def test_a_chart_ball_shows_each_quarter_of_its_texture(renderer_class, markers)
 
 
 def test_marker_balls_are_closed_and_face_outwards(markers):
-    read, normals = read_glb(markers / "chart" / "asset.glb")
-    shape = trimesh.Trimesh(read.mesh.vertices, read.mesh.faces, process=False)
+    read = read_gltf(markers / "chart" / "asset.glb")
+    mesh = read.asset.mesh
+    shape = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     assert shape.is_watertight and 4.1 < shape.volume < 4 / 3 * np.pi
-    assert np.allclose(normals, read.mesh.vertices, atol=1e-6)
+    assert np.allclose(read.normals, mesh.vertices, atol=1e-6)

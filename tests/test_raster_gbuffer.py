@@ -73,6 +73,21 @@ def test_uv_follow_their_own_faces_and_normals_have_unit_length():
     assert (render_gbuffer(RASTERIZER, bare, mesh.vertices, cameras()).uv == 0).all()
 
 
+def test_uv_derivatives_are_the_steps_to_the_next_pixels():
+    mesh = sphere()
+    assert render_gbuffer(RASTERIZER, mesh, mesh.vertices, cameras()).uv_derivatives is None
+    buffer = render_gbuffer(RASTERIZER, mesh, mesh.vertices, cameras(), derivatives=True)
+    for axis, step in ((2, 0), (1, 1)):  # one pixel to the right, one downwards
+        steps = buffer.uv.diff(dim=axis)
+        length = steps.shape[axis]
+        first, second = (buffer.face_id.narrow(axis, k, length) for k in (0, 1))
+        same = (first == second) & (first >= 0)
+        slopes = buffer.uv_derivatives[..., step]
+        between = (slopes.narrow(axis, 0, length) + slopes.narrow(axis, 1, length)) / 2
+        assert same.sum() > 1000
+        torch.testing.assert_close(between[same], steps[same], atol=1e-4, rtol=0.02)  # perspective, to second order
+
+
 def test_a_single_camera_gives_one_view():
     mesh, batch = sphere(), cameras()
     single = Camera(K=batch.K[0], cam_from_world=batch.cam_from_world[0], width=80, height=60)

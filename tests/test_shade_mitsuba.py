@@ -10,10 +10,10 @@ from pipeline.formats.radiance import write_hdr
 from pipeline.frames import gl_pose_from_cam_from_world
 from pipeline.metrics import psnr
 from pipeline.scene import Environment
+from pipeline.shading.light_maps import equirect
 from pipeline.shading.octahedral import texel_directions
 from pipeline.shading.prefilter import prefilter
 from pipeline.shading.shade import shade
-from pipeline.stages.export import equirect
 from tests.shapes import camera_at, pixel_rays, sphere_hits
 
 mi = pytest.importorskip("mitsuba", reason="needs mitsuba: pip install recon-pbr[bench]")

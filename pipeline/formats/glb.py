@@ -1,4 +1,4 @@
-"""What stands between a foreign GLB file and pygltflib: the container and its JSON checked, its data within bounds.
+"""What stands between a foreign glTF file and pygltflib: the container and its JSON checked, its data within bounds.
 
 pygltflib itself opens whatever file a URI names, and its parser raises many kinds of errors: it is given checked JSON
 only, and none of its functions that load.
@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from pipeline.errors import InputError
 
 _MAGIC, _VERSION = b"glTF", 2
 _JSON, _BINARY = b"JSON", b"BIN\0"
-_MAX_JSON_BYTES = 64 * 2**20
+_MAX_JSON_BYTES = 256 * 2**20  # with data URIs in it
 _MAX_OBJECTS = 2**16  # pygltflib needs 0.3 ms for each
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
@@ -29,11 +29,12 @@ GltfObject: TypeAlias = Any  # one of pygltflib's classes, which only gltf.py im
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GlbDocument:
-    """A parsed file: pygltflib's GLTF2, the binary chunk, and the path for messages."""
+    """A parsed file: pygltflib's GLTF2, the binary chunk, the path for messages, and data URIs already decoded."""
 
     gltf: GltfObject
     binary: bytes
     path: Path
+    decoded: dict[str, bytes] = field(default_factory=dict)
 
     def item(self, kind: str, index: object) -> GltfObject:
         """Entry `index` of a top-level array such as "nodes"."""
@@ -70,26 +71,31 @@ class GlbDocument:
 
     def data_uri(self, uri: str) -> bytes:
         """The bytes of a data URI; every other URI is refused, so that no other file is ever opened."""
+        if uri in self.decoded:
+            return self.decoded[uri]
         head, comma, body = uri.partition(",")
         if not (comma and head.startswith("data:") and head.endswith(";base64")):
             raise InputError(
                 f"refers to another file ({uri[:60]!r})", path=self.path, remedy="use a self-contained GLB"
             )
         try:
-            return base64.b64decode(body, validate=True)
+            self.decoded[uri] = base64.b64decode(body, validate=True)
         except binascii.Error as error:
             raise InputError(f"holds a broken data URI: {error}", path=self.path) from error
+        return self.decoded[uri]
 
 
 def unpack(data: bytes, path: Path) -> tuple[str, bytes]:
-    """The JSON text of a GLB file, an object whose arrays hold objects, and its binary chunk.
+    """The JSON text of a GLB file or a .gltf file, an object whose arrays hold objects, and the binary chunk.
 
     Raises:
-        InputError: When the data is no GLB file of version 2, truncated, or its JSON is broken or over a limit;
+        InputError: When the data is neither, not version 2, truncated, or its JSON is broken or over a limit;
             `path` is for the message.
     """
+    if data[:64].lstrip().startswith(b"{"):
+        return _checked(data, path), b""
     if len(data) < 20 or data[:4] != _MAGIC:
-        raise InputError("is not a GLB file", path=path)
+        raise InputError("is not a GLB file, nor glTF in JSON", path=path)
     _, version, length = struct.unpack_from("<4sII", data)
     if version != _VERSION:
         raise InputError(f"is glTF version {version}, {_VERSION} is needed", path=path)

@@ -1,4 +1,4 @@
-"""Assets as GLB files: core glTF 2.0, one mesh, one material, no extensions.
+"""Assets as glTF files, core glTF 2.0: written as GLB with one mesh, one material and no extensions.
 
 The document is pygltflib's GLTF2, which also lays out the container. glTF's conventions are the project's own
 (world frame, linear factors, uv from the top left), so nothing is turned or flipped here; base colour alone is
@@ -14,18 +14,20 @@ import pygltflib as gl
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from pipeline import __version__
 from pipeline.color import srgb_from_linear
 from pipeline.errors import InputError, ReconError
 from pipeline.formats.files import read_regular, write_atomic
 from pipeline.formats.glb import GlbDocument, unpack
-from pipeline.formats.gltf_reader import read_asset
+from pipeline.formats.gltf_reader import ReadGltf, read_asset
 from pipeline.formats.gltf_vertices import split_at_seams
 from pipeline.formats.images import encode_jpeg, encode_png
+from pipeline.geometry.tangents import mikktspace_tangents
 from pipeline.scene import Asset, Material
 
-__all__ = ["WrittenGlb", "read_glb", "write_glb"]
+__all__ = ["ReadGltf", "WrittenGlb", "read_gltf", "write_glb"]
 
 _JPEG_QUALITY = 92
 _MAX_BYTES = 2**31
@@ -65,18 +67,20 @@ def write_glb(
         path: Where to write.
         image_format: How base colour and occlusion-roughness-metallic are stored (JPEG: quality 92, 4:4:4);
             a normal map is always PNG.
-        tangents: MikkTSpace tangent of each corner, w = sign of the bitangent. A normal map needs them (without,
-            every engine would make up its own); they are left out when there is none.
+        tangents: Tangent of each corner, w = sign of the bitangent, that a normal map belongs to; by default
+            MikkTSpace's. They are written with a normal map only (else engines would make up their own).
 
     Raises:
-        ReconError: When the asset is blank, not finite, lacks tangents, or no triangle with an area is left.
+        ReconError: When the asset is blank, not finite, or no triangle with an area is left.
         ResourceError: When the file cannot be written.
     """
     mesh, material = asset.mesh, asset.material
     if mesh.uvs is None or mesh.uv_faces is None or material is None:
         raise ReconError("an asset without texture coordinates or material cannot be written as GLB", path=path)
-    if (material.normal is None) != (tangents is None):
-        raise ReconError("a normal map needs tangents, and tangents a normal map", path=path)
+    if material.normal is None:
+        tangents = None
+    elif tangents is None:
+        tangents = mikktspace_tangents(mesh, normalize(vertex_normals, dim=-1))
     faces, attributes = split_at_seams(mesh, vertex_normals, tangents, path)
     num_vertices = len(attributes["POSITION"])
     gltf = gl.GLTF2(
@@ -96,7 +100,7 @@ def write_glb(
     )
     gltf.meshes.append(gl.Mesh(name="asset_mesh", primitives=[primitive]))
     _add_material(gltf, material, image_format)
-    wrap = gl.CLAMP_TO_EDGE if (mesh.uvs >= 0).all() and (mesh.uvs <= 1).all() else gl.REPEAT
+    wrap = gl.REPEAT if material.wrap else gl.CLAMP_TO_EDGE
     gltf.samplers.append(gl.Sampler(magFilter=gl.LINEAR, minFilter=gl.LINEAR_MIPMAP_LINEAR, wrapS=wrap, wrapT=wrap))
     data = b"".join(gltf.save_to_bytes())
     write_atomic(path, data)
@@ -108,12 +112,13 @@ def write_glb(
     )
 
 
-def read_glb(path: Path) -> tuple[Asset, Float[Tensor, "vertices 3"]]:
-    """Read a GLB file into an asset and the unit normals of its vertices, in glTF's world frame.
+def read_gltf(path: Path) -> ReadGltf:
+    """Read a GLB file, or a .gltf file that holds its data itself (as data URIs), in glTF's world frame.
 
     All primitives become one mesh, with the transforms of their nodes applied. Vertices with equal position and
     normal are joined (a file splits them at texture seams); their corners keep their own uv. Textures are
-    multiplied by the material's factors and brought to one size. Light, emission and opacity are not read.
+    multiplied by the material's factors and brought to one size; several materials become one with an atlas.
+    Light, emission and opacity are not read.
 
     Raises:
         InputError: When the file is damaged, refers to other files, or needs more than this reader knows.
@@ -148,6 +153,7 @@ def _add_material(gltf: gl.GLTF2, material: Material, image_format: Literal["png
             ),
             occlusionTexture=gl.OcclusionTextureInfo(index=1),
             normalTexture=gl.NormalMaterialTexture(index=2) if "normal" in maps else None,
+            doubleSided=material.double_sided,
         )
     )
 

@@ -1,29 +1,57 @@
-"""Reading GLB files: what the project writes, and simple files of others (one material, triangles, core glTF 2.0).
+"""Reading glTF files: what the project writes, and files of others (triangles, core glTF 2.0).
 
 Nothing outside the file is ever opened. Every index and size is checked before it is used.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from pipeline.color import linear_from_srgb
 from pipeline.errors import InputError
 from pipeline.formats.glb import GlbDocument, GltfObject
+from pipeline.formats.gltf_atlas import merge_materials
+from pipeline.formats.gltf_material import read_material
 from pipeline.formats.gltf_vertices import area_weighted_normals, first_of_equal
-from pipeline.formats.images import decode_texture
 from pipeline.scene import Asset, Material, Mesh
 
 _MAX_DEPTH = 64
 _TRIANGLES = 4
 
 
-def read_asset(document: GlbDocument, default: GltfObject) -> tuple[Asset, Float[Tensor, "vertices 3"]]:
-    """The asset of a parsed file and the unit normals of its vertices; `read_glb` says what is read, and how.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReadGltf:
+    """What a file holds, in glTF's world frame (+Y up, metres).
+
+    Attributes:
+        asset: Mesh and material, no light.
+        normals: Unit normals of the mesh's vertices, outwards.
+        tangents: Unit tangent of each corner, w = sign of the bitangent; none unless the file has them for all of a
+            surface with a normal map: then they are MikkTSpace's.
+    """
+
+    asset: Asset
+    normals: Float[Tensor, "vertices 3"]
+    tangents: Float[Tensor, "faces 3 4"] | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Part:
+    """One primitive in the world frame; its vertices are split at seams. `material` is an index, or none."""
+
+    positions: Float64[np.ndarray, "corners 3"]
+    normals: Float64[np.ndarray, "corners 3"]
+    tangents: Float64[np.ndarray, "corners 4"] | None
+    uvs: Float64[np.ndarray, "corners 2"]
+    faces: Int64[np.ndarray, "faces 3"]
+    material: object
+
+
+def read_asset(document: GlbDocument, default: GltfObject) -> ReadGltf:
+    """The contents of a parsed file; `read_gltf` says what is read, and how.
 
     Args:
         document: The file. Its materials, and `default`, are pygltflib's, each with its PbrMetallicRoughness.
@@ -34,17 +62,15 @@ def read_asset(document: GlbDocument, default: GltfObject) -> tuple[Asset, Float
     """
     if required := document.gltf.extensionsRequired:
         raise InputError(f"requires the extensions {', '.join(required)}", path=document.path)
-    parts, materials = [], set()
-    for primitive, world_from_node in _primitives(document):
-        parts.append(_read_primitive(document, primitive, world_from_node))
-        materials.add(primitive.material)
+    parts = [_read_primitive(document, *primitive) for primitive in _primitives(document)]
     if not parts:
         raise InputError("holds no triangles", path=document.path)
-    if len(materials) > 1:
-        raise InputError(f"holds {len(materials)} materials, one can be read", path=document.path)
-    positions, normals, uvs = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    starts = np.cumsum([0] + [len(part[0]) for part in parts])
-    corners = np.concatenate([part[3] + start for part, start in zip(parts, starts, strict=False)])
+    parts, material = _with_one_material(document, parts, default)
+    positions, normals, uvs = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("positions", "normals", "uvs")
+    )
+    starts = np.cumsum([0] + [len(part.positions) for part in parts])
+    corners = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)])
     kept, joined = first_of_equal(np.concatenate([positions, normals], 1).astype(np.float32))
     mesh = Mesh(
         vertices=torch.tensor(positions[kept], dtype=torch.float32),
@@ -52,9 +78,31 @@ def read_asset(document: GlbDocument, default: GltfObject) -> tuple[Asset, Float
         uvs=torch.tensor(uvs, dtype=torch.float32),
         uv_faces=torch.tensor(corners),
     )
-    index = materials.pop()
-    material = _read_material(document, default if index is None else document.item("materials", index))
-    return Asset(mesh=mesh, material=material), torch.tensor(normals[kept], dtype=torch.float32)
+    given = [part.tangents for part in parts if part.tangents is not None]
+    tangents = None
+    if material.normal is not None and len(given) == len(parts):
+        tangents = torch.tensor(np.concatenate(given)[corners], dtype=torch.float32)
+    return ReadGltf(
+        asset=Asset(mesh=mesh, material=material),
+        normals=torch.tensor(normals[kept], dtype=torch.float32),
+        tangents=tangents,
+    )
+
+
+def _with_one_material(document: GlbDocument, parts: list[_Part], default: GltfObject) -> tuple[list[_Part], Material]:
+    """The parts ordered by material, with texture coordinates in the one material that stands for all of theirs."""
+    used = list(dict.fromkeys(part.material for part in parts))
+    groups = [[part for part in parts if part.material == index] for index in used]
+    uvs = [np.concatenate([part.uvs for part in group]) for group in groups]
+    materials = [
+        read_material(document, default if index is None else document.item("materials", index), uv)
+        for index, uv in zip(used, uvs, strict=True)
+    ]
+    material, merged = merge_materials(materials, uvs, document.path)
+    ordered = [part for group in groups for part in group]
+    ends = np.cumsum([len(part.uvs) for part in ordered])[:-1]
+    placed = np.split(np.concatenate(merged), ends)
+    return [replace(part, uvs=uv) for part, uv in zip(ordered, placed, strict=True)], material
 
 
 def _primitives(document: GlbDocument) -> Iterator[tuple[GltfObject, Float64[np.ndarray, "4 4"]]]:
@@ -89,77 +137,47 @@ def _parent_from_node(node: GltfObject) -> Float64[np.ndarray, "4 4"]:
     return transform
 
 
-def _read_primitive(
-    document: GlbDocument, primitive: GltfObject, world_from_node: Float64[np.ndarray, "4 4"]
-) -> tuple[
-    Float[np.ndarray, "corners 3"],
-    Float[np.ndarray, "corners 3"],
-    Float[np.ndarray, "corners 2"],
-    Int64[np.ndarray, "faces 3"],
-]:
-    """World positions, unit normals, uvs and triangles of one primitive."""
+def _read_primitive(document: GlbDocument, primitive: GltfObject, world_from_node: Float64[np.ndarray, "4 4"]) -> _Part:
+    """One primitive in the world frame; a mirroring node turns its triangles and bitangents."""
     attributes = primitive.attributes
     if primitive.mode != _TRIANGLES or attributes.COLOR_0 is not None:
         raise InputError("holds lines, points, strips or vertex colours; triangles can be read", path=document.path)
     positions = document.accessor(attributes.POSITION, width=3)
     count = len(positions)
-    uvs, given = np.zeros((count, 2)), None
-    if attributes.TEXCOORD_0 is not None:
-        uvs = document.accessor(attributes.TEXCOORD_0, width=2)
-    if attributes.NORMAL is not None:
-        given = document.accessor(attributes.NORMAL, width=3)
+
+    def optional(index: object, width: int) -> Float64[np.ndarray, "corners _"] | None:
+        return None if index is None else document.accessor(index, width=width)
+
+    uvs, given = optional(attributes.TEXCOORD_0, 2), optional(attributes.NORMAL, 3)
+    tangents = optional(attributes.TANGENT, 4) if given is not None else None  # else they are to be ignored
+    uvs = np.zeros((count, 2)) if uvs is None else uvs
     if primitive.indices is not None:
         faces = document.accessor(primitive.indices, width=1).astype(np.int64).reshape(-1, 3)
     else:
         faces = np.arange(count).reshape(-1, 3)
-    if len(uvs) != count or (given is not None and len(given) != count) or faces.min(initial=0) < 0:
+    if any(a is not None and len(a) != count for a in (uvs, given, tangents)) or faces.min(initial=0) < 0:
         raise InputError("holds attributes of different lengths", path=document.path)
-    if faces.max(initial=-1) >= count or not np.isfinite(positions).all():
-        raise InputError("holds indices past its vertices, or positions that are not finite", path=document.path)
+    if faces.max(initial=-1) >= count or not (np.isfinite(positions).all() and np.isfinite(uvs).all()):
+        raise InputError("holds indices past its vertices, or numbers that are not finite", path=document.path)
     linear = world_from_node[:3, :3]
     positions = positions @ linear.T + world_from_node[:3, 3]
-    if np.linalg.det(linear) < 0:
+    mirrored = np.linalg.det(linear) < 0
+    if mirrored:
         faces = faces[:, [0, 2, 1]]
     normals = area_weighted_normals(positions, faces) if given is None else given @ np.linalg.inv(linear)
-    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
-    return positions, normals, uvs, faces
+    if tangents is not None:
+        sign = np.where((tangents[:, 3:] < 0) == mirrored, 1.0, -1.0)
+        tangents = np.concatenate([_unit(tangents[:, :3] @ linear.T), sign], 1)
+        tangents = tangents if np.allclose(np.linalg.norm(tangents[:, :3], axis=1), 1) else None
+    return _Part(
+        positions=positions,
+        normals=_unit(normals),
+        tangents=tangents,
+        uvs=uvs,
+        faces=faces,
+        material=primitive.material,
+    )
 
 
-def _read_material(document: GlbDocument, material: GltfObject) -> Material:
-    """The maps of a material, linear, multiplied by its factors, all in the size of the largest."""
-    rough = material.pbrMetallicRoughness
-    base = linear_from_srgb(_texture(document, rough.baseColorTexture))
-    red, green, blue, _ = rough.baseColorFactor
-    base = base * torch.tensor([red, green, blue])
-    packed = _texture(document, rough.metallicRoughnessTexture)
-    occlusion = _texture(document, material.occlusionTexture)[..., :1]
-    if material.occlusionTexture is not None:
-        occlusion = 1 + material.occlusionTexture.strength * (occlusion - 1)
-    normal = _texture(document, material.normalTexture) if material.normalTexture is not None else None
-    maps = [base, packed, occlusion] if normal is None else [base, packed, occlusion, normal]
-    size = max(m.shape[0] for m in maps), max(m.shape[1] for m in maps)
-    base, packed, occlusion, *normals = (_resized(m, size) for m in maps)
-    roughness = packed[..., 1] * rough.roughnessFactor
-    metallic = packed[..., 2] * rough.metallicFactor
-    orm = torch.stack([occlusion[..., 0], roughness, metallic], -1)
-    return Material(base_color=base, orm=orm, normal=normals[0] if normals else None)
-
-
-def _resized(
-    image: Float[Tensor, "height width channels"], size: tuple[int, int]
-) -> Float[Tensor, "rows columns channels"]:
-    if tuple(image.shape[:2]) == size:
-        return image
-    planes = interpolate(image.movedim(-1, 0)[None], size, mode="bilinear", align_corners=False)
-    return planes[0].movedim(0, -1)
-
-
-def _texture(document: GlbDocument, info: GltfObject | None) -> Float[Tensor, "height width 3"]:
-    """A texture's values in [0, 1] as stored, or one white texel when there is none."""
-    if info is None:
-        return torch.ones(1, 1, 3)
-    if info.texCoord or "KHR_texture_transform" in info.extensions:
-        raise InputError("uses a second set of texture coordinates or transforms them", path=document.path)
-    image = document.item("images", document.item("textures", info.index).source)
-    data = document.data_uri(image.uri) if image.bufferView is None else document.view(image.bufferView)[0]
-    return torch.tensor(decode_texture(data, document.path)) / 255
+def _unit(vectors: Float64[np.ndarray, "rows 3"]) -> Float64[np.ndarray, "rows 3"]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)

@@ -34,6 +34,7 @@ __all__ = [
     "read_hdr",
     "read_image",
     "read_mask",
+    "read_texture",
     "write_hdr",
     "write_jpeg",
     "write_mask",
@@ -159,6 +160,11 @@ def decode_texture(data: bytes, path: Path) -> UInt8[np.ndarray, "height width 3
         InputError: As in `decode_photo`; `path` names the file around it.
     """
     return np.asarray(_rgb_and_alpha(_decode(data, path))[0])
+
+
+def read_texture(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """The RGB values of a texture picture as stored, like those inside a glTF file; errors as in `decode_photo`."""
+    return decode_texture(read_regular(path, max_bytes=MAX_FILE_BYTES), path)
 
 
 def write_png(path: Path, image: UInt8[np.ndarray, "height width *channels"]) -> None:

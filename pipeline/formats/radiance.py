@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.formats.files import read_regular, write_atomic
 
-_MAX_PIXELS = 250_000_000
+MAX_PIXELS = 250_000_000
 _HEADER = re.compile(rb"#\?[^\n]*\n(?:[^\n]+\n)*\n-Y (\d{1,9}) \+X (\d{1,9})\n")
 
 
@@ -52,8 +52,8 @@ def read_hdr(path: Path) -> Float[Tensor, "height width 3"]:
     if head is None or b"XYZE" in head.group():
         raise InputError("not a Radiance RGBE picture with its top row first", path=path)
     height, width = int(head.group(1)), int(head.group(2))
-    if not 0 < height * width <= _MAX_PIXELS:
-        raise InputError(f"{height * width / 1e6:.0f} megapixels, limit {_MAX_PIXELS / 1e6:.0f}", path=path)
+    if not 0 < height * width <= MAX_PIXELS:
+        raise InputError(f"{height * width / 1e6:.0f} megapixels, limit {MAX_PIXELS / 1e6:.0f}", path=path)
     body = data[head.end() :]
     coded = 8 <= width < 32768 and body[:2] == b"\x02\x02" and len(body) > 2 and body[2] < 128
     rgbe = _decode_rle(body, height, width, path) if coded else _decode_flat(body, height, width, path)

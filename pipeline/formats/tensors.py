@@ -1,7 +1,7 @@
 """Meshes and assets as safetensors files between stages: exact, and safe to open."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,13 +13,14 @@ _BASES = get_args(Environment.__dataclass_fields__["basis"].type)
 
 def save_asset(asset: Asset, path: Path) -> None:
     """Write a mesh with whatever of UVs, material and light it has."""
-    parts: dict[str, torch.Tensor | None] = {f"mesh.{k}": v for k, v in vars(asset.mesh).items()}
+    parts: dict[str, torch.Tensor | bool | None] = {f"mesh.{k}": v for k, v in vars(asset.mesh).items()}
     if asset.material is not None:
         parts |= {f"material.{k}": v for k, v in vars(asset.material).items()}
     if asset.environment is not None:
         parts[f"environment.{asset.environment.basis}"] = asset.environment.coefficients
     parts |= {f"provenance.{k}": torch.tensor(float(v), dtype=torch.float64) for k, v in asset.provenance.items()}
-    save_file({k: v.detach().cpu().contiguous() for k, v in parts.items() if v is not None}, path)
+    tensors = {k: torch.as_tensor(v) for k, v in parts.items() if v is not None}
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
 
 
 def load_asset(path: Path) -> Asset:
@@ -29,10 +30,11 @@ def load_asset(path: Path) -> Asset:
         group, name = key.split(".", 1)
         groups.setdefault(group, {})[name] = value
     light = groups.get("environment", {})
+    material: dict[str, Any] = {k: v if v.ndim else bool(v) for k, v in groups.get("material", {}).items()}
     environment = next((Environment(coefficients=light[b], basis=b) for b in _BASES if b in light), None)
     return Asset(
         mesh=Mesh(**groups["mesh"]),
-        material=Material(**groups["material"]) if "material" in groups else None,
+        material=Material(**material) if material else None,
         environment=environment,
         provenance={k: float(v) for k, v in groups.get("provenance", {}).items()},
     )

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pipeline.raster.rasterizer import GBuffer, Raster, Rasterizer
+from pipeline.raster.rasterizer import GBuffer, Rasterizer
 from pipeline.scene import Camera, Mesh
 
 
@@ -32,7 +32,14 @@ def clip_positions(
     return clip.to(vertices.dtype)
 
 
-def render_gbuffer(rasterizer: Rasterizer, mesh: Mesh, normals: Float[Tensor, "vertices 3"], camera: Camera) -> GBuffer:
+def render_gbuffer(
+    rasterizer: Rasterizer,
+    mesh: Mesh,
+    normals: Float[Tensor, "vertices 3"],
+    camera: Camera,
+    *,
+    derivatives: bool = False,
+) -> GBuffer:
     """What each pixel of each view sees of a mesh, world frame; a single camera gives one view.
 
     Differentiable in the vertices and normals where the rasteriser is. Empty pixels are zero, face_id -1.
@@ -42,27 +49,27 @@ def render_gbuffer(rasterizer: Rasterizer, mesh: Mesh, normals: Float[Tensor, "v
         mesh: The surface; without texture coordinates `uv` is zero.
         normals: Unit shading normals per vertex, outwards.
         camera: One camera or a batch of one image size.
+        derivatives: Whether to tell how texture coordinates change from pixel to pixel.
     """
     near, far = depth_range(mesh.vertices, camera)
     clip = clip_positions(mesh.vertices, camera, near=near, far=far)
-    raster = rasterizer.rasterize(clip, mesh.faces, size_px=(camera.width, camera.height))
+    raster = rasterizer.rasterize(clip, mesh.faces, size_px=(camera.width, camera.height), derivatives=derivatives)
     surface = rasterizer.interpolate(torch.cat([mesh.vertices, normals], 1), raster, mesh.faces)
     position, normal = surface[..., :3], normalize(surface[..., 3:], dim=-1)
     axis = camera.cam_from_world.reshape(-1, 4, 4)[:, None, None, 2].to(position.dtype)
     depth = (position * axis[..., :3]).sum(-1) + axis[..., 3]
+    uv = uv_derivatives = None
+    if mesh.uvs is not None and mesh.uv_faces is not None:
+        uv = rasterizer.interpolate(mesh.uvs, raster, mesh.uv_faces)
+        if derivatives:
+            uv_derivatives = rasterizer.interpolate_derivatives(mesh.uvs, raster, mesh.uv_faces)
     return GBuffer(
         mask=raster.mask,
         position=position,
         normal=normal,
-        uv=_texture_coordinates(rasterizer, mesh, raster),
+        uv=raster.rast.new_zeros(*raster.rast.shape[:3], 2) if uv is None else uv,
         barycentrics=raster.rast[..., :2],
         face_id=raster.face_id,
         depth=torch.where(raster.mask, depth, torch.zeros_like(depth)),
+        uv_derivatives=uv_derivatives,
     )
-
-
-def _texture_coordinates(rasterizer: Rasterizer, mesh: Mesh, raster: Raster) -> Float[Tensor, "views height width 2"]:
-    """Texture coordinates per pixel, zero without an unwrapping."""
-    if mesh.uvs is None or mesh.uv_faces is None:
-        return raster.rast.new_zeros(*raster.rast.shape[:3], 2)
-    return rasterizer.interpolate(mesh.uvs, raster, mesh.uv_faces)

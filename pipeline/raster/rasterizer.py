@@ -188,6 +188,7 @@ class GBuffer:
         barycentrics: Weights of the triangle's vertices 0 and 1.
         face_id: Triangle index, -1 where empty.
         depth: z along the camera's axis, world units.
+        uv_derivatives: Change of `uv` per pixel to the right and downwards, when asked for.
     """
 
     mask: Bool[Tensor, "views height width"]
@@ -197,3 +198,4 @@ class GBuffer:
     barycentrics: Float[Tensor, "views height width 2"]
     face_id: Int[Tensor, "views height width"]
     depth: Float[Tensor, "views height width"]
+    uv_derivatives: Float[Tensor, "views height width 2 2"] | None = None

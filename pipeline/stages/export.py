@@ -15,9 +15,8 @@ from pipeline.errors import InputError
 from pipeline.formats import gltf, images, transforms_json
 from pipeline.formats.radiance import write_hdr
 from pipeline.formats.views import read_view_image
-from pipeline.frames import direction_from_equirect_uv
-from pipeline.scene import Asset, Capture, Environment, View
-from pipeline.shading.prefilter import radiance
+from pipeline.scene import Asset, Capture, View
+from pipeline.shading.light_maps import equirect
 from pipeline.shading.render import Picture, light_mesh, render
 from pipeline.stages.export_preview import preview_row, srgb_bytes
 from pipeline.workspace import Stage, StageContext, write_json
@@ -82,14 +81,6 @@ def placement(asset: Asset, metres_per_unit: float | None) -> Float[Tensor, "4 4
     return result
 
 
-def equirect(environment: Environment, height: int) -> Float[Tensor, "height width 3"]:
-    """The light as a longitude-latitude map in glTF's frame, row 0 up; negative lobes are cut."""
-    rows, columns = torch.arange(height) + 0.5, torch.arange(2 * height) + 0.5
-    v, u = torch.meshgrid(rows / height, columns / (2 * height), indexing="ij")
-    direction = direction_from_equirect_uv(torch.stack([u, v], -1).reshape(-1, 2))
-    return radiance(environment, direction).clamp_min(0).reshape(height, 2 * height, 3)
-
-
 def publish(exported: Exported, root: Path) -> None:
     """Put the exported files into the run's folder itself, each whole or not at all."""
     for name in FILES:
@@ -113,8 +104,8 @@ def _spread(views: tuple[View, ...], count: int) -> list[View]:
 
 
 def _write_render(picture: Picture, path: Path) -> None:
-    alpha = picture.mask[..., None].float()
-    images.write_png(path, torch.cat([torch.from_numpy(srgb_bytes(picture.color)), (alpha * 255).byte()], -1).numpy())
+    alpha = (picture.alpha[..., None] * 255).round().byte()
+    images.write_png(path, torch.cat([torch.from_numpy(srgb_bytes(picture.color)), alpha], -1).numpy())
 
 
 def _load(folder: Path) -> Exported:

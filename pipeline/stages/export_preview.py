@@ -30,8 +30,8 @@ def preview_row(photo: Float[Tensor, "height width 3"], picture: Picture) -> Flo
         picture.color.clamp(0, 1),
         picture.base_color,
         linear_from_srgb(picture.normal * 0.5 + 0.5),
-        grey(picture.roughness),
-        grey(picture.metallic),
+        grey(picture.orm[..., 1]),
+        grey(picture.orm[..., 2]),
     ]
     shown = [tiles[0], *(torch.where(mask, t, torch.ones_like(t)) for t in tiles[1:])]
     return torch.cat([_tile(t, picture) for t in shown], 1)

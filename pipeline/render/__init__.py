@@ -1,0 +1,1 @@
+"""The command `recon render`: an asset under any light, from any camera."""
