@@ -172,6 +172,17 @@ def test_outlines_cover_pixels_in_part(samples):
     torch.testing.assert_close(picture.normal[picture.mask].norm(dim=-1), torch.ones(int(picture.mask.sum())))
 
 
+def test_large_triangles_see_shadows_inside_them():
+    """A floor of two triangles below a small lid: dark beneath it, bright in the open, however few its vertices."""
+    floor = torch.tensor([[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [1.0, 1.0, 0.0], [-1.0, 1.0, 0.0]])
+    vertices = torch.cat([floor, floor * 0.3 + torch.tensor([0.0, 0.0, 0.1])])
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
+    uvs = torch.tensor(UPRIGHT).repeat(2, 1)
+    picture = shot(Mesh(vertices=vertices, faces=faces, uvs=uvs, uv_faces=faces), plain(), center=(4.0, 0.0, 0.8))
+    brightness = picture.color[..., 0][picture.mask]
+    assert brightness.min() < 0.7 * brightness.median()
+
+
 def test_an_empty_view_is_empty():
     mesh, material = square(), plain(normal=(0.0, 0.0, 1.0))
     asset = Asset(mesh=mesh, material=material)

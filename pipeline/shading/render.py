@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from pipeline.geometry.mesh_ops import vertex_normals
 from pipeline.geometry.tangents import mikktspace_tangents
+from pipeline.geometry.tessellation import tessellated
 from pipeline.raster.gbuffer import render_gbuffer
 from pipeline.raster.rasterizer import Rasterizer
 from pipeline.scene import Asset, Camera, Environment, Mesh
@@ -50,13 +51,15 @@ class LitMesh:
     """A mesh ready to be rendered under a light, from any camera.
 
     Attributes:
-        normals: Unit vertex normals.
-        tangents: Unit tangents per corner, w = sign of the bitangent; none without a normal map.
+        mesh: The asset's, with triangles small enough for light that is known at vertices.
+        normals: Vertex normals; between those of the asset, interpolated and shorter.
+        tangents: Tangents per corner likewise, w = sign of the bitangent; none without a normal map.
         visibility: What its vertices see.
         environment: The light.
         bounce: The light between its parts.
     """
 
+    mesh: Mesh
     normals: Float[Tensor, "vertices 3"]
     tangents: Float[Tensor, "faces 3 4"] | None
     visibility: Visibility
@@ -84,9 +87,9 @@ def render(asset: Asset, scene: LitMesh, camera: Camera, rasterizer: Rasterizer,
     if asset.material is None:
         raise ValueError("a blank asset cannot be rendered")
     fine = camera.resized(camera.width * samples, camera.height * samples)
-    buffer = render_gbuffer(rasterizer, asset.mesh, scene.normals, fine, derivatives=True)
+    buffer = render_gbuffer(rasterizer, scene.mesh, scene.normals, fine, derivatives=True)
     mask = buffer.mask[0]
-    points = surface_points(asset.mesh, buffer.face_id[0][mask], buffer.barycentrics[0][mask])
+    points = surface_points(scene.mesh, buffer.face_id[0][mask], buffer.barycentrics[0][mask])
     wo = normalize(camera.camera_center.to(buffer.position) - buffer.position[0][mask], dim=-1)
     values = material_in_view(asset.material, buffer, rasterizer)
     base_color, orm = values[:, :3], values[:, 3:6]
@@ -96,7 +99,7 @@ def render(asset: Asset, scene: LitMesh, camera: Camera, rasterizer: Rasterizer,
         mapped = mapped_normals(normal, tangent, values[:, 6:])
     else:
         mapped = normalize(normal, dim=-1)
-    shown = mapped * seen_from_behind(asset.mesh, points, wo)
+    shown = mapped * seen_from_behind(scene.mesh, points, wo)
     with torch.no_grad():
         light = _bent_light(scene, points, normalize(normal, dim=-1), shown)
         color = _shaded(light, base_color=base_color, orm=orm, normal=visible_normals(shown, wo), wo=wo)
@@ -147,14 +150,24 @@ def light_mesh(
         tangents = None
     elif tangents is None:
         tangents = mikktspace_tangents(mesh, normals)
-    visibility = trace_visibility(mesh.vertices, mesh.faces, normals)
+    mesh, normals, tangents = tessellated(mesh, normals, tangents, longest=_longest_edge(mesh))
+    visibility = trace_visibility(mesh.vertices, mesh.faces, normalize(normals, dim=-1))
     return LitMesh(
+        mesh=mesh,
         normals=normals,
         tangents=tangents,
         visibility=visibility,
         environment=environment,
         bounce=bounce_light(environment, visibility, reflectance_at(material, vertex_uvs(mesh))),
     )
+
+
+def _longest_edge(mesh: Mesh) -> float:
+    """Edges that shadows need: 1/48 of the diagonal, longer where that would give more than some 100 000 triangles."""
+    diagonal = float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).norm())
+    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    area = float(torch.linalg.cross(b - a, c - a).norm(dim=1).sum()) / 2
+    return max(diagonal / 48, (area / 10_000) ** 0.5)
 
 
 def vertex_uvs(mesh: Mesh) -> Float[Tensor, "vertices 2"]:

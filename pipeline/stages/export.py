@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.formats import gltf, images, transforms_json
 from pipeline.formats.radiance import write_hdr
 from pipeline.formats.views import read_view_image
+from pipeline.geometry.mesh_ops import vertex_normals
 from pipeline.scene import Asset, Capture, View
 from pipeline.shading.light_maps import equirect
 from pipeline.shading.render import Picture, light_mesh, render
@@ -43,11 +44,12 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     mesh = dataclasses.replace(asset.mesh, vertices=_transform(asset.mesh.vertices, placed_from_world))
     placed = dataclasses.replace(asset, mesh=mesh)
     views = tuple(dataclasses.replace(v, camera=v.camera.moved(placed_from_world)) for v in capture.views)
-    scene = light_mesh(placed, asset.environment)
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    scene = light_mesh(placed, asset.environment, normals=normals)
     folder = context.folder
     context.progress(0.0, "asset.glb")
     image_format: Literal["png", "jpeg"] = "jpeg" if config.image_format == "jpeg" else "png"
-    gltf.write_glb(placed, scene.normals, folder / "asset.glb", image_format=image_format)
+    gltf.write_glb(placed, normals, folder / "asset.glb", image_format=image_format)
     transforms_json.write_cameras(folder / "cameras.json", {v.name: v.camera for v in views})
     write_hdr(folder / "light.hdr", equirect(asset.environment, config.light_height_px))
     (folder / "render").mkdir(exist_ok=True)
