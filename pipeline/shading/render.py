@@ -99,9 +99,12 @@ def render(asset: Asset, scene: LitMesh, camera: Camera, rasterizer: Rasterizer,
         mapped = mapped_normals(normal, tangent, values[:, 6:])
     else:
         mapped = normalize(normal, dim=-1)
-    shown = mapped * seen_from_behind(scene.mesh, points, wo)
+    side = seen_from_behind(scene.mesh, points, wo)
+    shown = mapped * side
     with torch.no_grad():
         light = _bent_light(scene, points, normalize(normal, dim=-1), shown)
+        if scene.tangents is not None:
+            light = replace(light, surface_normal=normalize(normal, dim=-1) * side)
         color = _shaded(light, base_color=base_color, orm=orm, normal=visible_normals(shown, wo), wo=wo)
 
     def spread(covered: Float[Tensor, "points *channels"]) -> Float[Tensor, "height width *channels"]:
@@ -214,6 +217,7 @@ def _shaded(
             points=SurfacePoints(corners=where.corners[some], weights=where.weights[some]),
             irradiance=light.irradiance[some],
             blocked=light.blocked[some],
+            surface_normal=None if light.surface_normal is None else light.surface_normal[some],
         )
         color[some] = shade(
             part,

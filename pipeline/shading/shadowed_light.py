@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.scene import Environment
+from pipeline.shading.disney import dominant_direction
 from pipeline.shading.fused import fused_visible_share
 from pipeline.shading.prefilter import PrefilteredLight, prefilter
 from pipeline.shading.visibility import LOBES, SurfacePoints, Visibility
@@ -35,6 +36,7 @@ class ShadowedLight:
         points: Where the light is asked for.
         irradiance: Shadowed irradiance / pi with one bounce, at the points.
         blocked: Mean radiance of what hides the light, at the points.
+        surface_normal: Unit normals of the surface where shading normals bend away from it (a normal map), else none.
     """
 
     open_light: PrefilteredLight
@@ -42,6 +44,7 @@ class ShadowedLight:
     points: SurfacePoints
     irradiance: Float[Tensor, "points 3"]
     blocked: Float[Tensor, "points 3"]
+    surface_normal: Float[Tensor, "points 3"] | None = None
 
     def diffuse(self, normal: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """Irradiance / pi; the transfer table already knows the normals."""
@@ -51,7 +54,8 @@ class ShadowedLight:
         self, direction: Float[Tensor, "points 3"], roughness: Float[Tensor, "points"]
     ) -> Float[Tensor, "points 3"]:
         """Blurred light around mirrored directions, and the mesh's own radiance where it hides the light."""
-        share = self.visibility.specular_share(self.points, direction, roughness.detach())[:, None]
+        share = self.visibility.specular_share(self.points, direction, roughness.detach()) * self._above(direction)
+        share = share[:, None]
         return share * self.open_light.specular(direction, roughness) + (1 - share) * self.blocked
 
     def at_mirrored(
@@ -60,7 +64,19 @@ class ShadowedLight:
         """Visible share of the specular lobe, irradiance / pi, and mean radiance of what hides the light."""
         at = (self.points.corners, self.points.weights)
         share = fused_visible_share(self.visibility.specular, LOBES, at, (normal, wo, roughness))
+        if self.surface_normal is not None:
+            share = share * self._above(dominant_direction(normal, wo, roughness))
         return share, self.irradiance, self.blocked
+
+    def _above(self, direction: Float[Tensor, "points 3"]) -> Float[Tensor, "points"] | float:
+        """How much of a lobe lies above the surface; a bent normal may mirror what the surface itself hides.
+
+        Filament's horizon term (Guy and Agopian 2018, "Physically Based Rendering in Filament", section 5.9.4).
+        """
+        if self.surface_normal is None:
+            return 1.0
+        with torch.no_grad():
+            return (1 + (direction * self.surface_normal).sum(-1)).clamp(0, 1).square()
 
 
 def shadowed_light(
