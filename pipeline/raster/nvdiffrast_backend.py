@@ -39,14 +39,16 @@ def load_nvdiffrast() -> ModuleType:
     Raises:
         ResourceError: When it is not installed, cannot be imported, or lacks a function that is needed.
     """
-    remedy = "pip install recon-pbr[gpu], or leave runtime.rasterizer to auto, which then takes the cpu one"
+    remedy = "pip install recon-pbr[gpu], or runtime.rasterizer=cpu: the same results, slower"
     try:
         module = importlib.import_module("nvdiffrast.torch")
     except (ImportError, OSError) as error:
-        raise ResourceError(f"nvdiffrast cannot be imported: {error}", remedy=remedy) from error
-    missing = [name for name in NEEDED if not hasattr(module, name)]
-    if missing:
-        raise ResourceError(f"the installed nvdiffrast has no {', '.join(missing)}", remedy=remedy)
+        missing = isinstance(error, ModuleNotFoundError) and error.name in ("nvdiffrast", "nvdiffrast.torch")
+        what = "nvdiffrast is not installed" if missing else f"nvdiffrast cannot be imported: {_first_line(error)}"
+        raise ResourceError(what, remedy=remedy) from error
+    missing_names = [name for name in NEEDED if not hasattr(module, name)]
+    if missing_names:
+        raise ResourceError(f"the installed nvdiffrast has no {', '.join(missing_names)}", remedy=remedy)
     return module
 
 
@@ -70,8 +72,8 @@ class NvdiffrastRasterizer:
             self._context = module.RasterizeCudaContext(device=device)
         except Exception as error:  # it compiles itself here: anything may fail
             raise ResourceError(
-                f"nvdiffrast makes no context on {device}: {error}",
-                remedy="its first use needs nvcc and ninja; runtime.rasterizer=cpu does without",
+                f"nvdiffrast makes no context on {device}: {_first_line(error)}",
+                remedy="its first use needs nvcc and ninja; runtime.rasterizer=cpu gives the same results, slower",
             ) from error
 
     def rasterize(
@@ -203,6 +205,11 @@ class NvdiffrastRasterizer:
     ) -> tuple[Float[Tensor, "views height width channels"], Float[Tensor, "views height width"]]:
         """Soft colour and coverage, in torch: nvdiffrast has no such mode."""
         return soft_render(attributes, clip, faces, size_px=size_px, softness=softness)
+
+
+def _first_line(error: Exception) -> str:
+    """The head of a message: a compiler's may be pages long."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _indices(faces: Int[Tensor, "faces 3"]) -> Int[Tensor, "faces 3"]:
