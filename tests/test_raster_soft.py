@@ -6,6 +6,7 @@ import torch
 from pipeline.errors import InputError
 from pipeline.raster.cpu import CpuRasterizer
 from pipeline.raster.soft import Softness, soft_render
+from scripts.compare_gradients import SHAPES, compare
 from tests.shapes import bumpy_sphere, clip_of
 
 RASTERIZER = CpuRasterizer()
@@ -129,6 +130,14 @@ def test_senseless_triangles_are_left_out():
         expected, _ = run(RASTERIZER.soft, (bad, wanted, attributes), Softness(), torch.float64)
         assert torch.equal(image, expected)
         assert torch.isfinite(image).all() and all(torch.isfinite(g).all() for g in gradients)
+
+
+def test_the_gradient_of_coverage_is_nearly_unbiased_on_a_closed_mesh():
+    """Coverage of a sphere of 2000 faces against 16 x 16 samples per pixel; the other estimator beside it."""
+    found = compare(SHAPES["sphere 2k"](), ["soft, sigma 0.7 px", "antialias, search 32"])
+    for error, cosine in found.values():
+        assert error <= 0.04  # measured 0.020 and 0.007
+        assert cosine >= 0.999
 
 
 def test_refusals():
