@@ -13,11 +13,13 @@ from torch.nn.functional import normalize
 
 from pipeline.errors import InputError, ResourceError
 from pipeline.raster.cpu import CpuRasterizer
+from pipeline.raster.gbuffer import render_gbuffer
 from pipeline.raster.nvdiffrast_backend import NvdiffrastRasterizer, load_nvdiffrast
 from pipeline.raster.rasterizer import Rasterizer, Sampling
 from pipeline.raster.soft import Softness, soft_render
+from pipeline.scene import Mesh
 from tests import nvdiffrast_stand_in
-from tests.shapes import bumpy_sphere, clip_of
+from tests.shapes import bumpy_sphere, camera_at, clip_of
 
 CPU = CpuRasterizer()
 ALLOWED = 0.005
@@ -42,7 +44,7 @@ class Backend:
         assert int(off.sum()) <= self.allowed * pixels, f"{int(off.sum())} of {pixels} differ"
 
     def agree_in_sum(self, got, want):
-        """Whether gradients agree but for the pixels that may differ: as vectors, and each one if none may."""
+        """Whether gradients agree as vectors: to rounding, or but for what the pixels that may differ add."""
         got = got.detach().cpu()
         assert got.shape == want.shape and want.abs().sum() > 0
         assert float((got - want).norm() / want.norm()) <= max(20 * self.allowed, 1e-5)
@@ -274,6 +276,21 @@ def test_other_types_and_strides_are_taken(backend, scene):
     assert smooth.shape == out.shape
     uv = out[..., :2].contiguous().flip(1)  # not contiguous
     assert backend.rasterizer.texture(torch.rand(1, 3, 4, 4).to(uv).permute(0, 2, 3, 1), uv).shape == out.shape
+
+
+def test_the_gbuffer(backend):
+    """What the stages read: world positions and normals by the vertices, texture coordinates by their own faces."""
+    vertices, faces = bumpy_sphere(12, 20)
+    uvs = torch.rand(3 * len(faces), 2)
+    uv_faces = torch.arange(3 * len(faces)).reshape(-1, 3)
+    mesh = Mesh(vertices=vertices.float(), faces=faces, uvs=uvs, uv_faces=uv_faces)
+    camera, normals = camera_at((1.0, 0.5, 3.0), size_px=40, focal_px=40.0), normalize(mesh.vertices, dim=-1)
+    got = render_gbuffer(backend.rasterizer, mesh, normals, camera)
+    want = render_gbuffer(CPU, mesh, normals, camera)
+    pixels = int(want.mask.sum())
+    for name in ("position", "normal", "uv", "barycentrics"):
+        backend.agree(getattr(got, name), getattr(want, name), pixels)
+    backend.agree(got.depth[..., None], want.depth[..., None], pixels)
 
 
 @pytest.mark.gpu

@@ -1,15 +1,19 @@
 """Which device and rasteriser a run takes, and what it says about that; no GPU is needed."""
 
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-from pipeline.config import RuntimeConfig
-from pipeline.errors import ResourceError
+from pipeline.config import RunConfig, RuntimeConfig
+from pipeline.errors import InputError, ResourceError
+from pipeline.progress import Reporter
 from pipeline.raster.nvdiffrast_backend import NEEDED
+from pipeline.run import run
 from pipeline.runtime import make_runtime
+from tests.stage_context import write_photos
 
 
 class Context:
@@ -106,3 +110,10 @@ def test_what_cannot_be_is_refused_with_the_reason(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert "nvdiffrast needs CUDA, but runtime.device=cpu" in refusal("cpu", "nvdiffrast")
     assert "runtime.rasterizer=cpu computes on the CPU (leave one of them to auto)" in refusal("cuda", "cpu")
+
+
+def test_a_run_says_once_what_it_took(gpu, no_nvdiffrast, tmp_path: Path, capsys: pytest.CaptureFixture):
+    photos = write_photos(tmp_path / "photos", "one.png")
+    with pytest.raises(InputError):
+        run(RunConfig(), images=photos, out=tmp_path / "out", reporter=Reporter())
+    assert capsys.readouterr().out.count("rasteriser: cpu (nvdiffrast is not installed)") == 1
