@@ -32,8 +32,10 @@ class RuntimeConfig:
     """Where a run computes.
 
     Attributes:
-        device: "auto" takes CUDA when a GPU works, else the CPU; "cuda" insists.
-        rasterizer: "cpu" is the embedded one, and what "auto" takes.
+        device: "auto" takes CUDA when a GPU and its rasteriser work, else the CPU; "cuda" insists.
+        rasterizer: "cpu" is the embedded one, which computes on the CPU and so does the run; "nvdiffrast" needs CUDA
+            and insists (its licence is for research and evaluation only); "auto" takes nvdiffrast where it works on
+            a GPU, else the embedded one, and says so.
         threads: CPU threads; 0 takes all cores.
         seed: Seed of every random choice. The same seed gives the same asset on the CPU.
     """
@@ -46,7 +48,7 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         _choose(self, "device", ("auto", "cpu", "cuda"))
-        _choose(self, "rasterizer", ("auto", "cpu"))
+        _choose(self, "rasterizer", ("auto", "cpu", "nvdiffrast"))
         _require(self, "threads", low=0, high=1024)
         _require(self, "seed", low=0, high=2**31 - 1)
 

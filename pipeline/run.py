@@ -36,12 +36,15 @@ def run(config: RunConfig, *, images: Path, out: Path, reporter: Reporter) -> Ru
         raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
     with lock(out):
         runtime = make_runtime(config.runtime)
+        if runtime.note:
+            reporter.line(runtime.note)
         workspace = Workspace(root=out, runtime=runtime, reporter=reporter)
         configuration.save(config, out / "config.yaml")
 
         found = Staged(value=source, key=source.key())
         photos = workspace.stage(ingest.STAGE, config.ingest, found)
-        compile_kernels(reporter.line)  # not before the photos proved usable
+        if runtime.rasterizer.name == "cpu":
+            compile_kernels(reporter.line)  # not before the photos proved usable
         posed = workspace.stage(poses.STAGE, config.poses, photos)
         capture = workspace.stage(masks.STAGE, config.masks, posed)
         mesh = workspace.stage(geometry.STAGE, config.geometry, capture)
@@ -57,6 +60,7 @@ def run(config: RunConfig, *, images: Path, out: Path, reporter: Reporter) -> Ru
                 "images": str(source.folder),
                 "wall_s": round(seconds, 2),
                 "peak_rss_mib": max(r["peak_rss_mib"] for r in workspace.records),
+                "rasterizer": runtime.rasterizer.name,
                 "versions": versions(),
                 "stages": workspace.records,
             },

@@ -148,6 +148,7 @@ class Workspace:
             "cpu_s": round(_cpu_seconds() - cpu, 2),
             "peak_rss_mib": _peak_rss_mib(),
             "device": str(self.runtime.device),
+            "rasterizer": self.runtime.rasterizer.name,
             "versions": versions(),
             "metrics": metrics,
             "warnings": warnings,

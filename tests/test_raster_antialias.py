@@ -9,39 +9,9 @@ from pipeline.errors import InputError
 from pipeline.raster.cpu import CpuRasterizer
 from pipeline.raster.cpu.adjacency import BORDER, NON_MANIFOLD
 from pipeline.raster.cpu.checks import check_shape
+from tests.shapes import bumpy_sphere, clip_of
 
 RASTERIZER = CpuRasterizer()
-
-
-def bumpy_sphere(rings, segments):
-    """A closed, welded sphere with bumps: 2 * (rings - 1) * segments faces."""
-    theta = torch.linspace(0, math.pi, rings + 1, dtype=torch.float64)[1:-1, None]
-    phi = (torch.arange(segments, dtype=torch.float64) * 2 * math.pi / segments)[None]
-    ring = torch.stack(torch.broadcast_tensors(theta.sin() * phi.sin(), theta.cos(), theta.sin() * phi.cos()), -1)
-    poles = torch.tensor([[0, 1.0, 0], [0, -1, 0]], dtype=torch.float64)
-    points = torch.cat([ring.reshape(-1, 3), poles])
-    points = points * (1 + 0.12 * torch.sin(5 * points).prod(-1, keepdim=True) + 0.05 * torch.cos(7 * points[:, :1]))
-    i, j = (x.reshape(-1) for x in torch.meshgrid(torch.arange(rings - 2), torch.arange(segments), indexing="ij"))
-    a, b = i * segments + j, i * segments + (j + 1) % segments
-    c, d = a + segments, b + segments
-    around = torch.arange(segments)
-    turned = (around + 1) % segments
-    last = (rings - 2) * segments
-    top = torch.stack([torch.full_like(around, len(points) - 2), around, turned], 1)
-    bottom = torch.stack([torch.full_like(around, len(points) - 1), last + turned, last + around], 1)
-    return points, torch.cat([torch.stack([a, c, d], 1), torch.stack([a, d, b], 1), top, bottom])
-
-
-def clip_of(points, motion):
-    """Perspective clip positions after moving by x, y, turning about the axis and scaling (`motion`, 4 numbers)."""
-    x, y, turn, scale = motion
-    cos, sin = torch.cos(turn), torch.sin(turn)
-    rotation = torch.stack([torch.stack([cos, -sin]), torch.stack([sin, cos])])
-    xy = (points[:, :2] * torch.tensor([1.0, 0.7])) @ rotation.mT * (1 + scale) + torch.stack([x, y])
-    z = points[:, 2] * (1 + scale) + 4
-    near, far = 2.0, 6.0
-    depth = (z * (far + near) - 2 * far * near) / (far - near)
-    return torch.stack([xy[:, 0] * 2.4, xy[:, 1] * 2.4, depth, z], -1)[None]
 
 
 def weights(size):

@@ -8,12 +8,12 @@ from pipeline.errors import InputError
 from pipeline.raster.cpu.adjacency import neighbours_of
 from pipeline.raster.cpu.antialiasing import Blend, find_silhouettes
 from pipeline.raster.cpu.checks import as_array, check_ids, check_shape, check_size, checked_faces
-from pipeline.raster.cpu.functions import Barycentrics, Interpolate, InterpolateDrawn
+from pipeline.raster.cpu.functions import Barycentrics, Interpolate, InterpolateDrawn, Soften
 from pipeline.raster.cpu.jit import use_torch_threads
 from pipeline.raster.cpu.texturing import cube_coordinates, sample_maps
 from pipeline.raster.cpu.visibility import find_layer, screen_derivatives
 from pipeline.raster.rasterizer import LINEAR, Raster, Sampling, Topology
-from pipeline.raster.soft import Softness, soft_render
+from pipeline.raster.soft import Softness
 
 
 class CpuRasterizer:
@@ -197,5 +197,14 @@ class CpuRasterizer:
         size_px: tuple[int, int],
         softness: Softness,
     ) -> tuple[Float[Tensor, "views height width channels"], Float[Tensor, "views height width"]]:
-        """Soft colour over black and soft coverage, as `raster.soft` defines them."""
-        return soft_render(attributes, clip, faces, size_px=size_px, softness=softness)
+        """Soft colour over black and soft coverage, as `raster.soft` defines them; differentiable in both inputs.
+
+        Looks at near triangles only, and computes in float64 whatever the type.
+
+        Raises:
+            InputError: An index out of range, an impossible image size, a tensor of another type or device.
+            ResourceError: More than 2^24 triangles.
+        """
+        check_size(size_px)
+        indices = checked_faces(faces, min(clip.shape[1], len(attributes)))
+        return Soften.apply(attributes.to(clip.dtype), clip, indices, size_px, softness)

@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from pipeline.raster.cpu import barycentrics, interpolation
+from pipeline.raster.cpu import bands, barycentrics, interpolation, softening
 from pipeline.raster.cpu.checks import as_array
 from pipeline.raster.cpu.jit import use_torch_threads
+from pipeline.raster.cpu.visibility import band_lists
+from pipeline.raster.soft import Softness
 
 Faces = NDArray[np.int32]
 
@@ -149,3 +151,53 @@ class InterpolateDrawn(Function):
         )
         to_attributes = torch.from_numpy(_added_up(sums[None])[0]) if ctx.needs_input_grad[0] else None
         return to_attributes, torch.from_numpy(_added_up(grad_clip)), None, None, None
+
+
+class Soften(Function):
+    """Soft colour over black and soft coverage; differentiable in the attributes and the clip positions."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        attributes: Float[Tensor, "vertices channels"],
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Faces,
+        size_px: tuple[int, int],
+        softness: Softness,
+    ) -> tuple[Float[Tensor, "views height width channels"], Float[Tensor, "views height width"]]:
+        """Blend the triangles near each pixel."""
+        values, positions = as_array(attributes), as_array(clip)
+        views, (width, height) = len(positions), size_px
+        widths = softness.sigma_px, softness.gamma, softness.reach
+        rows = np.empty((views, len(faces), 2), np.int32)
+        counts = np.zeros((views, -(-height // bands.BAND_ROWS), bands.CHUNKS), np.int64)
+        color = np.empty((views, height, width, values.shape[1]), positions.dtype)
+        kept = np.empty((views, height, width, 3), np.float64)
+        use_torch_threads()
+        softening.count_near(positions, faces, size_px, softness.sigma_px * softness.reach, rows, counts)
+        softening.soften(positions, faces, values, rows, *band_lists(rows, counts), widths, kept, color)
+        out = torch.from_numpy(color)
+        ctx.save_for_backward(attributes, clip, out)
+        ctx.faces, ctx.rows, ctx.widths, ctx.kept = faces, rows, widths, kept
+        return out, torch.from_numpy((1 - kept[..., softening.THROUGH]).astype(positions.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        grad_color: Float[Tensor, "views height width channels"],
+        grad_alpha: Float[Tensor, "views height width"],
+    ) -> tuple[Float[Tensor, "vertices channels"], Float[Tensor, "views vertices 4"], None, None, None]:
+        """Gradients of both, view by view: the corners' own gradients take room."""
+        attributes, clip, color = ctx.saved_tensors
+        values, positions = as_array(attributes), as_array(clip)
+        to_values, to_positions = np.zeros(values.shape), np.zeros(positions.shape)
+        use_torch_threads()
+        for view in range(len(positions)):
+            scene = positions[view], ctx.faces, values, ctx.rows[view], ctx.widths, ctx.kept[view]
+            incoming = as_array(grad_color[view]), as_array(grad_alpha[view])
+            parts = np.zeros((len(ctx.faces), 3, 4 + values.shape[1]))
+            softening.soften_backward(*scene, as_array(color[view]), *incoming, parts)
+            softening.add_corners(parts, ctx.faces, to_positions[view], to_values)
+        to_values, to_positions = to_values.astype(values.dtype), to_positions.astype(values.dtype)
+        return torch.from_numpy(to_values), torch.from_numpy(to_positions), None, None, None

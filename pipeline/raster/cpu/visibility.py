@@ -41,6 +41,20 @@ def _cut_views(count: int, triangles: int) -> list[slice]:
     return [slice(first, first + group) for first in range(0, count, group)]
 
 
+def band_lists(rows: NDArray[np.int32], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The triangles of each band of each view, one list behind the other, and where each list ends (0 first).
+
+    Args:
+        rows: First and last + 1 row of each triangle (views, faces, 2).
+        counts: How many triangles of each chunk reach each band (views, bands, chunks).
+    """
+    ends = np.cumsum(counts.reshape(-1))
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]).reshape(counts.shape)
+    lists = np.empty(int(ends[-1]), np.int32)
+    bands.fill_bands(rows, starts, lists)
+    return np.concatenate([np.zeros(1, np.int64), ends[bands.CHUNKS - 1 :: bands.CHUNKS]]), lists
+
+
 def _draw(
     clip: NDArray, faces: NDArray, kept: tuple[NDArray, NDArray], behind: tuple[NDArray, NDArray], rast: NDArray
 ) -> None:
@@ -52,11 +66,7 @@ def _draw(
     rows = np.empty((views, len(faces), 2), np.int32)
     counts = np.zeros((views, num_bands, bands.CHUNKS), np.int64)
     bands.count_bands(clip, screen, faces, (width, height), rows, counts)
-    ends = np.cumsum(counts.reshape(-1))
-    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]).reshape(counts.shape)
-    band_ends = np.concatenate([np.zeros(1, np.int64), ends[bands.CHUNKS - 1 :: bands.CHUNKS]])
-    lists = np.empty(int(ends[-1]), np.int32)
-    bands.fill_bands(rows, starts, lists)
+    band_ends, lists = band_lists(rows, counts)
     order = _spread(views * num_bands)
     scene = (clip, screen, faces)
     coverage.cover_bands(scene, rows, bands.BAND_ROWS, band_ends, lists, order, kept, behind, rast)
