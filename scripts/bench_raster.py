@@ -6,7 +6,8 @@
 One step is: rasterise, interpolate three attributes and antialias a closed surface that covers half of 512 x 512
 pixels, compare with a picture, and take the gradient back to the vertices. All contenders take turns in one process,
 so that a drifting clock hits them alike; wall and CPU time are medians, the ratio is the median of those pair by pair.
-Where a peer has no antialiasing (Mitsuba's `direct`, PyTorch3D) it does less than ours.
+Faces seen from behind are left out, as DEODR must for its gradients. Where a peer has no antialiasing (Mitsuba's
+`direct`, PyTorch3D) it does less than ours.
 """
 
 import argparse
@@ -118,7 +119,11 @@ def install_deodr() -> None:
 def line_up(scene: Scene, peers: list[str], threads: int) -> list[Contender]:
     """Everyone who takes turns."""
     one, more = "recon, 1 thread", f"recon, {threads} threads"
-    contenders = [Contender(one, recon_step(scene), 1), Contender(more, recon_step(scene), threads)]
+    contenders = [
+        Contender(one, recon_step(scene), 1),
+        Contender(more, recon_step(scene), threads),
+        Contender("recon, 1 thread, back faces drawn", recon_step(scene, closed=False), 1, against=one),
+    ]
     if "deodr" in peers:
         contenders.append(Contender("DEODR", deodr_step(scene), 1, against=one))
         contenders.append(Contender("DEODR, kernels alone", deodr_step(scene, kernels_alone=True), 1, against=one))

@@ -6,6 +6,7 @@ import torch
 
 from pipeline.errors import InputError, ResourceError
 from pipeline.raster.cpu import CpuRasterizer, checks
+from tests.shapes import bumpy_sphere, clip_of
 
 RASTERIZER = CpuRasterizer()
 
@@ -244,3 +245,15 @@ def test_refusals(monkeypatch):
     monkeypatch.setattr(checks, "MAX_TRIANGLES", 1)
     with pytest.raises(ResourceError, match="2 triangles"):
         RASTERIZER.rasterize(clip, torch.tensor([[0, 1, 2]] * 2), size_px=(16, 16))
+
+
+def test_a_closed_surface_looks_alike_without_what_is_seen_from_behind():
+    points, faces = bumpy_sphere(24, 44)
+    motions = torch.tensor([[0.1, 0, 0.3, 0.2]], dtype=points.dtype) * torch.arange(3)[:, None]
+    clip = torch.cat([clip_of(points, motion) for motion in motions])
+    whole, outer, inner = (
+        RASTERIZER.rasterize(clip, f, size_px=(96, 80), closed=closed).rast
+        for f, closed in ((faces, False), (faces, True), (faces.flip(1), True))
+    )
+    assert torch.equal(whole, outer)
+    assert (inner[..., 3] != whole[..., 3]).float().mean() > 0.1  # inside out, one looks at the far side

@@ -86,8 +86,9 @@ class NvdiffrastRasterizer:
         *,
         size_px: tuple[int, int],
         derivatives: bool = False,
+        closed: bool = False,
     ) -> Raster:
-        """Find the nearest triangle at each pixel centre; `size_px` is (width, height). No face is culled."""
+        """Find the nearest triangle at each pixel centre; `size_px` is (width, height). `closed` changes nothing."""
         rast, slopes = self._dr.rasterize(
             self._context, *self._drawn(clip, faces), resolution=(size_px[1], size_px[0]), grad_db=False
         )

@@ -87,8 +87,13 @@ class Rasterizer(Protocol):
         *,
         size_px: tuple[int, int],
         derivatives: bool = False,
+        closed: bool = False,
     ) -> Raster:
-        """Find the nearest triangle at each pixel centre; `size_px` is (width, height). No face is culled."""
+        """Find the nearest triangle at each pixel centre; `size_px` is (width, height). No face is culled.
+
+        `closed` promises that the faces bound solids, counter-clockwise seen from outside in a picture with row 0 on
+        top, and that no camera is inside: a backend may then skip those seen from behind, which changes no picture.
+        """
         ...
 
     def peel(

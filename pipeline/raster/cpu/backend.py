@@ -29,18 +29,19 @@ class CpuRasterizer:
         *,
         size_px: tuple[int, int],
         derivatives: bool = False,
+        closed: bool = False,
     ) -> Raster:
         """Find the nearest triangle at each pixel centre; `size_px` is (width, height). No face is culled.
 
         Left edges are inclusive, right edges exclusive, a horizontal edge belongs to the triangle below;
         equal depths go to the lowest index. Degenerate and non-finite triangles cover nothing. u and v are
-        differentiable in `clip`, z/w is not.
+        differentiable in `clip`, z/w is not. `closed` leaves out what is seen from behind.
 
         Raises:
             InputError: An index out of range, an impossible image size, a tensor of another type or device.
             ResourceError: More than 2^24 triangles.
         """
-        return self.peel(clip, faces, size_px=size_px, layers=1, derivatives=derivatives)[0]
+        return self._layers(clip, faces, size_px, layers=1, derivatives=derivatives, closed=closed)[0]
 
     def peel(
         self,
@@ -56,6 +57,18 @@ class CpuRasterizer:
         The first equals `rasterize`. Triangles at one depth follow each other by index. The first layer
         comes back even when it is empty.
         """
+        return self._layers(clip, faces, size_px, layers=layers, derivatives=derivatives)
+
+    def _layers(
+        self,
+        clip: Float[Tensor, "views vertices 4"],
+        faces: Int[Tensor, "faces 3"],
+        size_px: tuple[int, int],
+        *,
+        layers: int,
+        derivatives: bool,
+        closed: bool = False,
+    ) -> tuple[Raster, ...]:
         check_size(size_px)
         if not len(clip):
             raise InputError("no views to rasterize")
@@ -65,7 +78,9 @@ class CpuRasterizer:
         rasters: list[Raster] = []
         layer = None
         while len(rasters) < layers:
-            layer = find_layer(positions, indices, size_px, behind=layer, last=len(rasters) == layers - 1)
+            layer = find_layer(
+                positions, indices, size_px, behind=layer, last=len(rasters) == layers - 1, closed=closed
+            )
             if rasters and not layer.rast[..., 3].any():
                 break
             slopes = torch.from_numpy(screen_derivatives(positions, indices, layer.rast)) if derivatives else None

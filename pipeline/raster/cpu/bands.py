@@ -1,6 +1,6 @@
 """Which rows a triangle may cover: projection, bounding boxes, and lists of triangles per band of rows."""
 
-# ruff: noqa: ANN001, ANN201, ANN202 - numba infers the types, and kernels take arrays, not objects
+# ruff: noqa: ANN001, ANN201, ANN202, PLR0913 - numba infers the types, and kernels take arrays, not objects
 
 import numpy as np
 
@@ -77,8 +77,8 @@ def _box_general(corners, width, height):
 
 @helper
 @no_type_check
-def _box(clip, screen, corners, size):
-    """Columns and rows, as half-open ranges, outside of which the triangle covers nothing."""
+def _box(clip, screen, corners, size, closed):
+    """Columns and rows, as half-open ranges, outside of which the triangle covers nothing that is to be drawn."""
     i, j, k = corners
     x0, x1, x2 = screen[i, 0], screen[j, 0], screen[k, 0]
     if np.isnan(x0 + x1 + x2):
@@ -90,23 +90,25 @@ def _box(clip, screen, corners, size):
     if x_end <= x_first:
         return 0, 0, 0, 0
     y0, y1, y2 = screen[i, 1], screen[j, 1], screen[k, 1]
+    if closed and (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0) > 0:  # clockwise in the picture, whose rows go down
+        return 0, 0, 0, 0
     y_first, y_end = _clamped_range(min(y0, y1, y2), max(y0, y1, y2), size[1])
     return x_first, x_end, y_first, y_end
 
 
 @kernel
 @no_type_check
-def count_bands(clip, screen, faces, size, rows, counts):
+def count_bands(clip, screen, faces, size, closed, rows, counts):
     """Find each triangle's rows (views, F, 2) and how many triangles of each chunk reach each band.
 
-    `counts` (views, bands, chunks) starts at zero.
+    Of a `closed` surface, triangles seen from behind are left out. `counts` (views, bands, chunks) starts at zero.
     """
     count = faces.shape[0]
     for task in prange(clip.shape[0] * CHUNKS):
         view, chunk = task // CHUNKS, task % CHUNKS
         for f in range(chunk * count // CHUNKS, (chunk + 1) * count // CHUNKS):
             corners = (faces[f, 0], faces[f, 1], faces[f, 2])
-            x_first, x_end, y_first, y_end = _box(clip[view], screen[view], corners, size)
+            x_first, x_end, y_first, y_end = _box(clip[view], screen[view], corners, size, closed)
             if x_end <= x_first or y_end <= y_first:
                 y_first, y_end = 0, 0
             rows[view, f, 0] = y_first

@@ -97,6 +97,22 @@ def _slopes(attributes, corners, grad_out):
 
 @helper
 @no_type_check
+def _differences_rgb(attributes, corners):
+    """By how much three channels change along u, then along v."""
+    i, j, k = corners
+    red, green, blue = np.float64(attributes[k, 0]), np.float64(attributes[k, 1]), np.float64(attributes[k, 2])
+    return (
+        attributes[i, 0] - red,
+        attributes[i, 1] - green,
+        attributes[i, 2] - blue,
+        attributes[j, 0] - red,
+        attributes[j, 1] - green,
+        attributes[j, 2] - blue,
+    )
+
+
+@helper
+@no_type_check
 def _add_corner(grad, i, grad_x, grad_y, grad_x_along, offset, size):
     """Add a run's gradient with respect to a corner (X, Y) seen from its pixels to that of the clip position.
 
@@ -126,8 +142,15 @@ def _positions_backward_run(attributes, indices, clip, rast, grad_out, pixel, si
     total = (x1 * y2 - x2 * y1) + (x2 * y0 - x0 * y2) + (x0 * y1 - x1 * y0)
     slope = (y1 * w2 - y2 * w1) + (y2 * w0 - y0 * w2) + (y0 * w1 - y1 * w0)
     sum0, sum1, sum2, along0, along1, along2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    rgb = attributes.shape[1] == 3  # the commonest number of channels, unrolled
+    differences = _differences_rgb(attributes, corners) if rgb else (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for t in range(rast.shape[0]):
-        grad_u, grad_v = _slopes(attributes, corners, grad_out[t])
+        if rgb:
+            red, green, blue = np.float64(grad_out[t, 0]), np.float64(grad_out[t, 1]), np.float64(grad_out[t, 2])
+            grad_u = red * differences[0] + green * differences[1] + blue * differences[2]
+            grad_v = red * differences[3] + green * differences[4] + blue * differences[5]
+        else:
+            grad_u, grad_v = _slopes(attributes, corners, grad_out[t])
         at_pixel = total + slope * t
         scale = 1 / at_pixel if at_pixel != 0 else 0.0
         mean = grad_u * rast[t, 0] + grad_v * rast[t, 1]

@@ -56,7 +56,13 @@ def band_lists(rows: NDArray[np.int32], counts: NDArray[np.int64]) -> tuple[NDAr
 
 
 def _draw(
-    clip: NDArray, faces: NDArray, kept: tuple[NDArray, NDArray], behind: tuple[NDArray, NDArray], rast: NDArray
+    clip: NDArray,
+    faces: NDArray,
+    kept: tuple[NDArray, NDArray],
+    behind: tuple[NDArray, NDArray],
+    rast: NDArray,
+    *,
+    closed: bool,
 ) -> None:
     """Fill `rast`, and ids and depth to be kept, for one group of views."""
     views, height, width, _ = rast.shape
@@ -65,7 +71,7 @@ def _draw(
     num_bands = -(-height // bands.BAND_ROWS)
     rows = np.empty((views, len(faces), 2), np.int32)
     counts = np.zeros((views, num_bands, bands.CHUNKS), np.int64)
-    bands.count_bands(clip, screen, faces, (width, height), rows, counts)
+    bands.count_bands(clip, screen, faces, (width, height), closed, rows, counts)
     band_ends, lists = band_lists(rows, counts)
     order = _spread(views * num_bands)
     scene = (clip, screen, faces)
@@ -79,6 +85,7 @@ def find_layer(
     *,
     behind: Layer | None = None,
     last: bool = True,
+    closed: bool = False,
 ) -> Layer:
     """Find the nearest triangle at each pixel centre, or the nearest one behind a layer of the same scene.
 
@@ -88,6 +95,7 @@ def find_layer(
         size_px: Image (width, height).
         behind: The layer in front of the wanted one.
         last: Whether no layer behind the wanted one will be asked for.
+        closed: Whether triangles seen from behind may be left out.
     """
     width, height = size_px
     views = len(clip)
@@ -101,6 +109,7 @@ def find_layer(
             (kept[0][group], kept[1][group]),
             (hidden[0][group], hidden[1][group]),
             rast[group],
+            closed=closed,
         )
     return Layer(rast=rast, ids=kept[0], depth=kept[1])
 
