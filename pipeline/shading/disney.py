@@ -48,6 +48,17 @@ def dominant_direction(
     return torch.nn.functional.normalize(normal + share * (mirrored - normal), dim=-1)
 
 
+def even_reflectance(
+    base_color: Float[Tensor, "points 3"], metallic: Float[Tensor, "points"]
+) -> Float[Tensor, "points 3"]:
+    """About what share of even light a surface sends back, scattered and mirrored together.
+
+    A dielectric mirrors some 5 % of light from all sides (f0 = 4 %, more at grazing angles).
+    """
+    m = metallic[:, None]
+    return base_color * (1 - 0.05 * (1 - m)) + 0.05 * (1 - m)
+
+
 @functools.cache
 def directional_albedo_table(device: torch.device) -> Float[Tensor, "entries 2"]:
     """Scale and bias of f0 in the specular albedo, over 32 x 32 (n.v, roughness), roughness fastest.

@@ -35,6 +35,19 @@ def transfer(matrix: Float[Tensor, "rows directions"], light: Float[Tensor, "dir
     return product
 
 
+def gathered(
+    weights: Float[Tensor, "rows directions"], source: Int[Tensor, "rows directions"], values: Float[Tensor, "values 3"]
+) -> tuple[Float[Tensor, "rows 3"], Float[Tensor, "rows 3"]]:
+    """Per row the sum and the mean of `values[source]` by weights of which most are 0; constant for gradients."""
+    if weights.device.type != "cpu" or weights.dtype != torch.float32 or values.dtype != torch.float32:
+        picked = torch.einsum("vd,vdc->vc", weights, values[source.long()])
+        return picked, picked / weights.sum(1, keepdim=True).clamp_min(1e-6)
+    total, mean = torch.empty(len(weights), 3), torch.empty(len(weights), 3)
+    arrays = (x.detach().contiguous().numpy() for x in (weights, source, values))
+    _gather_sparse(*arrays, total.numpy(), mean.numpy())
+    return total, mean
+
+
 class _Transfer(torch.autograd.Function):
     @staticmethod
     def forward(ctx, matrix: Tensor, light: Tensor) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
@@ -130,3 +143,23 @@ def _multiply_back(matrix, grad, sums):  # noqa: ANN001, ANN202  # a kernel: one
                 sums[chunk, k, 0] += matrix[row, k] * red
                 sums[chunk, k, 1] += matrix[row, k] * green
                 sums[chunk, k, 2] += matrix[row, k] * blue
+
+
+@numba.njit(cache=True, parallel=True, fastmath=True)
+@no_type_check
+def _gather_sparse(weights, source, values, total, mean):  # noqa: ANN001, ANN202  # a kernel
+    for row in numba.prange(weights.shape[0]):
+        red = green = blue = sum_ = np.float32(0)
+        for k in range(weights.shape[1]):
+            weight = weights[row, k]
+            if weight != 0:
+                n = source[row, k]
+                red, green, blue = (
+                    red + weight * values[n, 0],
+                    green + weight * values[n, 1],
+                    blue + weight * values[n, 2],
+                )
+                sum_ += weight
+        total[row, 0], total[row, 1], total[row, 2] = red, green, blue
+        share = 1 / max(sum_, np.float32(1e-6))
+        mean[row, 0], mean[row, 1], mean[row, 2] = red * share, green * share, blue * share

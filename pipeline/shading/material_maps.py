@@ -7,6 +7,7 @@ from torch.nn.functional import grid_sample
 
 from pipeline.raster.rasterizer import GBuffer, Rasterizer, Sampling
 from pipeline.scene import Material
+from pipeline.shading.disney import even_reflectance
 
 _SHARPEST = 0.5  # a pixel's footprint counts as at least half as wide as long
 
@@ -32,10 +33,11 @@ def material_in_view(material: Material, buffer: GBuffer, rasterizer: Rasterizer
 
 
 def reflectance_at(material: Material, uv: Float[Tensor, "points 2"]) -> Float[Tensor, "points 3"]:
-    """Diffuse albedo at texture coordinates: base colour of what is not metal."""
-    planes = (material.base_color * (1 - material.orm[..., 2:])).movedim(-1, 0)[None]
+    """Share of even light that the surface sends back at texture coordinates."""
+    planes = torch.cat([material.base_color, material.orm[..., 2:]], -1).movedim(-1, 0)[None]
     where = (uv % 1 if material.wrap else uv) * 2 - 1
-    return grid_sample(planes, where[None, None], padding_mode="border", align_corners=False)[0, :, 0].mT
+    values = grid_sample(planes, where[None, None], padding_mode="border", align_corners=False)[0, :, 0].mT
+    return even_reflectance(values[:, :3], values[:, 3])
 
 
 def _round_footprint(

@@ -12,10 +12,12 @@ from pipeline.shading.fused import fused_visible_share
 from pipeline.shading.prefilter import PrefilteredLight, prefilter
 from pipeline.shading.visibility import LOBES, SurfacePoints, Visibility
 
+BOUNCES = 3  # a fourth adds less than 1 % inside a white cup
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Bounce:
-    """One bounce of light between parts of a mesh.
+    """Light that parts of a mesh send to each other.
 
     Attributes:
         added: Irradiance / pi that it adds at each vertex.
@@ -94,13 +96,17 @@ def shadowed_light(
 
 
 def bounce_light(environment: Environment, visibility: Visibility, reflectance: Float[Tensor, "vertices 3"]) -> Bounce:
-    """One diffuse bounce.
+    """Light between the parts of a mesh: the first bounces, each scattered evenly whatever the surface is.
 
     Args:
         environment: The light.
         visibility: The mesh's transfer table.
-        reflectance: Diffuse albedo at the vertices.
+        reflectance: Share of even light that each vertex sends back (`even_reflectance`): a metal's mirror image of its
+            surroundings counts, too, or hollow metal would be black inside.
     """
     with torch.no_grad():
-        added, mean = visibility.gather(reflectance * visibility.diffuse_light(environment))
+        direct = visibility.diffuse_light(environment)
+        added, mean = visibility.gather(reflectance * direct)
+        for _ in range(BOUNCES - 1):
+            added, mean = visibility.gather(reflectance * (direct + added))
     return Bounce(added=added, mean=mean)

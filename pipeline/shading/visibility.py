@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.scene import Environment, Mesh
 from pipeline.shading.disney import reflected_lobe
-from pipeline.shading.gather import transfer, weighted_rows
+from pipeline.shading.gather import gathered, transfer, weighted_rows
 from pipeline.shading.octahedral import bilinear_corners, texel_directions, texel_solid_angles
 from pipeline.shading.prefilter import radiance
 
@@ -96,18 +96,12 @@ class Visibility:
         """Light from other parts of the surface.
 
         Args:
-            leaving: Diffuse radiance that leaves each vertex.
+            leaving: Radiance that leaves each vertex, alike to all sides.
 
         Returns:
             Irradiance / pi that the blockers add at each vertex, and the mean radiance of its blockers.
         """
-        added, mean = torch.zeros_like(leaving), torch.zeros_like(leaving)
-        for start in range(0, len(leaving), CHUNK):
-            rows = slice(start, start + CHUNK)
-            weights = self.indirect[rows]
-            added[rows] = torch.einsum("vd,vdc->vc", weights, leaving[self.blocker[rows].long()])
-            mean[rows] = added[rows] / weights.sum(1, keepdim=True).clamp_min(1e-6)
-        return added, mean
+        return gathered(self.indirect, self.blocker, leaving)
 
 
 def trace_visibility(

@@ -20,6 +20,7 @@ from pipeline.config import AppearanceConfig
 from pipeline.losses import parsimony_loss, photometric_loss, white_light_loss
 from pipeline.metrics import psnr
 from pipeline.scene import Environment
+from pipeline.shading.disney import even_reflectance
 from pipeline.shading.octahedral import texel_directions
 from pipeline.shading.prefilter import PrefilteredLight, prefilter, radiance
 from pipeline.shading.shade import shade
@@ -131,7 +132,7 @@ class AppearanceFit:
         if self.bounce is None or self.step % BOUNCE_STEPS == 0:
             with torch.no_grad():
                 values = torch.sigmoid(self.maps(self.shadows.uvs))
-            reflectance = values[:, :3] * (1 - values[:, 4:])
+            reflectance = even_reflectance(values[:, :3], values[:, 4])
             self.bounce = bounce_light(environment, self.shadows.visibility, reflectance)
         return shadowed_light(environment, self.shadows.visibility, batch.surface, self.bounce)
 

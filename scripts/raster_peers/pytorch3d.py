@@ -8,8 +8,8 @@ from torch import Tensor
 from raster_peers.scene import Scene
 
 
-def pytorch3d_step(scene: Scene, *, faces_per_pixel: int = 1, blur: float = 0.0) -> Callable[[], Tensor]:
-    """Rasterise, interpolate and, with a blur, blend softly; back from the squared error to the vertices."""
+def pytorch3d_step(scene: Scene) -> Callable[[], Tensor]:
+    """Rasterise the nearest face and interpolate; back from the squared error to the vertices."""
     from pytorch3d import _C
 
     faces = scene.faces.long()
@@ -21,7 +21,7 @@ def pytorch3d_step(scene: Scene, *, faces_per_pixel: int = 1, blur: float = 0.0)
         @staticmethod
         def forward(ctx, corners: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN001
             size = (scene.size_px, scene.size_px)
-            options = (size, blur, faces_per_pixel, 0, 0, True, False, False)
+            options = (size, 0.0, 1, 0, 0, True, False, False)
             ids, depth, weights, distance = _C.rasterize_meshes(corners, first, count, no_neighbour, *options)
             ctx.save_for_backward(corners, ids)
             ctx.mark_non_differentiable(ids)
@@ -36,12 +36,9 @@ def pytorch3d_step(scene: Scene, *, faces_per_pixel: int = 1, blur: float = 0.0)
         vertices = scene.vertices.clone().requires_grad_()
         scale = 2 * scene.focal_px / scene.size_px
         screen = torch.cat([vertices[:, :2] * scale / vertices[:, 2:], vertices[:, 2:]], 1) * flip
-        ids, depth, weights, distance = Rasterize.apply(screen[faces])
+        ids, _, weights, _ = Rasterize.apply(screen[faces])
         color = (weights[..., None] * scene.colors[faces[ids.clamp_min(0)]]).sum(-2)
-        share = (ids >= 0).float()
-        if blur:
-            share = share * torch.sigmoid(-distance / 1e-4) * torch.exp((1 - depth / 10) / 1e-2 - 100)
-        image = (color * share[..., None]).sum(-2) / share.sum(-1, keepdim=True).clamp_min(1e-10)
+        image = (color * (ids >= 0)[..., None]).sum(-2)
         torch.nn.functional.mse_loss(image[0], scene.target).backward()
         return vertices.grad
 
