@@ -9,9 +9,9 @@ from pipeline.config import RunConfig
 from pipeline.discovery import discover
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
-from pipeline.raster.cpu import compile_kernels
 from pipeline.runtime import make_runtime, versions
 from pipeline.stages import appearance, export, geometry, ingest, masks, poses, unwrap
+from pipeline.warmup import compile_kernels
 from pipeline.workspace import Staged, Workspace, lock, write_json
 
 

@@ -29,7 +29,7 @@ LAYERS = (
     ("shading", "formats"),
     ("losses", "metrics"),
     ("config", "discovery"),
-    ("runtime",),
+    ("runtime", "warmup"),
     ("workspace",),
     ("synthetic", "stages"),
     ("run", "render"),

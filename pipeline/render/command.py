@@ -15,7 +15,6 @@ from pipeline.formats.gltf import read_gltf
 from pipeline.formats.images import write_png
 from pipeline.formats.video import Mp4Writer
 from pipeline.progress import Reporter
-from pipeline.raster.cpu import compile_kernels
 from pipeline.render.lighting import LightChoice
 from pipeline.render.limits import check_range
 from pipeline.render.material_edits import MaterialEdits
@@ -25,6 +24,7 @@ from pipeline.runtime import make_runtime
 from pipeline.scene import Asset, Camera
 from pipeline.shading.render import Picture, light_mesh
 from pipeline.shading.render import render as render_view
+from pipeline.warmup import compile_kernels
 from pipeline.workspace import lock
 
 MAX_FPS = 24.0

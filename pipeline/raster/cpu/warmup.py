@@ -1,22 +1,12 @@
-"""Compile the kernels ahead of use, and say so when that takes a while."""
-
-from collections.abc import Callable
+"""Exercise the rasteriser's kernels, so that they are compiled, or loaded from numba's cache, ahead of use."""
 
 import torch
 
 from pipeline.raster.cpu.backend import CpuRasterizer
-from pipeline.raster.cpu.jit import on_first_compilation
 from pipeline.raster.rasterizer import Sampling
 
 
-def compile_kernels(announce: Callable[[str], None]) -> None:
-    """Load the float32 kernels from numba's disk cache, or compile them; `announce` is told before that."""
-    message = "compiling the rasteriser (about a minute, once: the result is cached on disk)"
-    with on_first_compilation(lambda: announce(message)):
-        exercise_kernels()
-
-
-def exercise_kernels() -> None:
+def exercise_rasterizer() -> None:
     """Call every kernel once on a tiny scene, but those of the soft mode: runs do without, and they take 10 s more."""
     clip = torch.tensor([[[-1.0, -1.0, 0.0, 1.0], [1.0, -1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]]], requires_grad=True)
     faces = torch.tensor([[0, 1, 2]])

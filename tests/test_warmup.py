@@ -2,11 +2,13 @@
 
 from numba.core import event
 
-from pipeline.raster.cpu import compile_kernels, warmup
+from pipeline import warmup
+from pipeline.warmup import compile_kernels
 
 
 def test_cached_kernels_are_not_announced():
-    warmup.exercise_kernels()
+    warmup.exercise_rasterizer()
+    warmup.exercise_shading()
     said = []
     compile_kernels(said.append)
     assert said == []
@@ -19,7 +21,7 @@ def test_compilation_is_announced_once(monkeypatch):
                 assert len(said) == 1
 
     said = []
-    monkeypatch.setattr(warmup, "exercise_kernels", compile_twice)
+    monkeypatch.setattr(warmup, "exercise_rasterizer", compile_twice)
     compile_kernels(said.append)
     assert "once" in said[0]
     assert len(said) == 1
