@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
-from pipeline.geometry.mesh_ops import vertex_normals
+from pipeline.geometry.normals import vertex_normals
 from pipeline.geometry.tet_grid import grid_in_box
 from pipeline.raster.cpu import CpuRasterizer
 from pipeline.raster.gbuffer import clip_positions

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from pipeline.geometry.mesh_ops import vertex_normals
+from pipeline.geometry.normals import vertex_normals
 from pipeline.raster.cpu import CpuRasterizer
 from pipeline.raster.gbuffer import clip_positions, depth_range
 from pipeline.scene import Camera, Environment

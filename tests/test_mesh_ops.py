@@ -14,8 +14,8 @@ from pipeline.geometry.mesh_ops import (
     keep_solid_parts,
     open_edges,
     signed_volume,
-    vertex_normals,
 )
+from pipeline.geometry.normals import angle_weighted_normals, vertex_normals
 from tests.shapes import area, capsule_sdf, grid, points, sphere, sphere_sdf
 
 CUBE = torch.tensor([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=torch.float64)
@@ -99,3 +99,41 @@ def test_dropping_unused_vertices_keeps_the_triangles():
     used, renumbered = drop_unused(vertices, faces)
     assert len(used) == 4
     assert torch.equal(used[renumbered], vertices[faces])
+
+
+def test_the_normals_kernel_is_its_definition_with_its_gradient():
+    vertices, faces = sphere(9)
+    vertices = vertices + 0.05 * torch.sin(9 * vertices.flip(1))
+    vertices.requires_grad_()
+    weights = torch.randn(vertices.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    results = []
+    for normals in (vertex_normals, lambda v, f: torch.nn.functional.normalize(angle_weighted_normals(v, f), dim=-1)):
+        out = normals(vertices, faces)
+        results.append((out, *torch.autograd.grad((out * weights).sum(), vertices)))
+    for ours, definition in zip(*results, strict=True):
+        torch.testing.assert_close(ours, definition, rtol=1e-9, atol=1e-9)
+    few = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]], dtype=torch.float64, requires_grad=True)
+    tetrahedron = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
+    assert torch.autograd.gradcheck(lambda v: vertex_normals(v, tetrahedron), (few,))
+
+
+def test_normals_of_faces_without_area_are_finite():
+    vertices = torch.tensor([[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 1, 0.0]], requires_grad=True)
+    faces = torch.tensor([[0, 1, 2], [0, 0, 1], [0, 1, 3]])
+    normals = vertex_normals(vertices, faces)
+    normals.sum().backward()
+    assert torch.isfinite(normals).all()
+    assert torch.isfinite(vertices.grad).all()
+
+
+def test_normals_are_the_same_for_any_thread_count():
+    vertices, faces = (x.float() if x.is_floating_point() else x for x in sphere(17))
+    before, results = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        leaf = vertices.clone().requires_grad_()
+        normals = vertex_normals(leaf, faces)
+        normals[:, 0].sum().backward()
+        results.append((normals.detach(), leaf.grad))
+    torch.set_num_threads(before)
+    assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))

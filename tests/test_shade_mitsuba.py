@@ -9,7 +9,7 @@ from pipeline.color import srgb_from_linear
 from pipeline.formats.radiance import write_hdr
 from pipeline.frames import gl_pose_from_cam_from_world
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
-from pipeline.geometry.mesh_ops import vertex_normals
+from pipeline.geometry.normals import vertex_normals
 from pipeline.metrics import psnr
 from pipeline.raster.cpu import CpuRasterizer
 from pipeline.raster.gbuffer import render_gbuffer

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from pipeline.geometry.mesh_ops import vertex_normals
+from pipeline.geometry.normals import vertex_normals
 from pipeline.geometry.tangents import mikktspace_tangents
 from pipeline.scene import Mesh
 from tests.shapes import sphere

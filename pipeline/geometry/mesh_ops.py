@@ -1,4 +1,4 @@
-"""Operations on triangle meshes: normals, volume, connected parts."""
+"""Operations on triangle meshes: face normals, volume, connected parts."""
 
 import numpy as np
 import torch
@@ -12,19 +12,6 @@ def face_normals(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "face
     """Normals of the faces, of twice the face's area in length."""
     a, b, c = vertices[faces].unbind(1)
     return torch.linalg.cross(b - a, c - a)
-
-
-def vertex_normals(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "vertices 3"]:
-    """Unit vertex normals: face normals weighted by the angle at the vertex (Thuermer and Wuethrich 1998)."""
-    corners = vertices[faces]
-    normals = torch.nn.functional.normalize(face_normals(vertices, faces), dim=-1)
-    total = torch.zeros_like(vertices)
-    for k in range(3):
-        to_next = torch.nn.functional.normalize(corners[:, (k + 1) % 3] - corners[:, k], dim=-1)
-        to_last = torch.nn.functional.normalize(corners[:, (k + 2) % 3] - corners[:, k], dim=-1)
-        angle = torch.acos((to_next * to_last).sum(-1).clamp(-1 + 1e-7, 1 - 1e-7))
-        total = total.index_add(0, faces[:, k], normals * angle[:, None])
-    return torch.nn.functional.normalize(total, dim=-1)
 
 
 def signed_volume(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]) -> float:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pipeline.geometry.mesh_ops import vertex_normals
+from pipeline.geometry.normals import vertex_normals
 from pipeline.geometry.tangents import mikktspace_tangents
 from pipeline.geometry.tessellation import tessellated
 from pipeline.raster.gbuffer import render_gbuffer

@@ -8,7 +8,7 @@ import torch
 from pipeline.config import AppearanceConfig
 from pipeline.errors import CaptureError
 from pipeline.formats.tensors import load_asset, save_asset
-from pipeline.geometry.mesh_ops import vertex_normals
+from pipeline.geometry.normals import vertex_normals
 from pipeline.scene import Asset, Capture, Environment, Material
 from pipeline.shading.render import vertex_uvs
 from pipeline.shading.visibility import trace_visibility

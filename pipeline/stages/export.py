@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.formats import gltf, images, transforms_json
 from pipeline.formats.radiance import write_hdr
 from pipeline.formats.views import read_view_image
-from pipeline.geometry.mesh_ops import vertex_normals
+from pipeline.geometry.normals import vertex_normals
 from pipeline.scene import Asset, Capture, View
 from pipeline.shading.light_maps import equirect
 from pipeline.shading.render import Picture, light_mesh, render
