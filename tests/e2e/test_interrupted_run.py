@@ -13,7 +13,7 @@ from pipeline.run import run
 from tests.synthetic_capture import SMALL
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = [*SMALL, "appearance.steps=20", "appearance.checkpoint_steps=5"]
+SETTINGS = [*SMALL, "appearance.steps=300", "appearance.checkpoint_steps=5"]  # seconds, to be stopped in
 STAGES = ["ingest", "poses", "masks", "geometry", "unwrap", "appearance", "export"]
 
 
