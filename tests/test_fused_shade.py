@@ -105,6 +105,17 @@ def test_visible_shares_stay_within_0_and_1(cup):
     assert float(share.max()) <= 1 + 1e-5
 
 
+def test_values_that_are_not_numbers_spoil_their_own_point_only():
+    inputs = [x.detach() for x in points(8)]
+    clean = fused_shade(prefilter(light("octahedral")), None, tuple(inputs))
+    for k in (1, 3, 4):
+        spoiled = [x.clone() for x in inputs]
+        spoiled[k][2] = float("nan")
+        out = fused_shade(prefilter(light("octahedral")), None, tuple(spoiled))
+        others = [0, 1, 3, 4, 5, 6, 7]
+        assert torch.equal(out[others], clean[others])
+
+
 def test_narrow_products_and_their_gradient():
     generator = torch.Generator().manual_seed(0)
     matrix, vectors = torch.rand(333, 256, generator=generator), torch.rand(256, 3, generator=generator)

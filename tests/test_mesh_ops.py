@@ -124,6 +124,8 @@ def test_normals_of_faces_without_area_are_finite():
     normals.sum().backward()
     assert torch.isfinite(normals).all()
     assert torch.isfinite(vertices.grad).all()
+    with pytest.raises(IndexError, match="vertices 0 to 4, there are 4"):
+        vertex_normals(vertices, torch.tensor([[0, 1, 4]]))
 
 
 def test_normals_are_the_same_for_any_thread_count():

@@ -17,9 +17,15 @@ _STRAIGHT = 1 - 1e-7  # of a cosine: angles of 0 and 180 degrees have no slope
 
 
 def vertex_normals(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "vertices 3"]:
-    """Unit vertex normals: face normals weighted by the angle at the vertex (Thuermer and Wuethrich 1998)."""
+    """Unit vertex normals: face normals weighted by the angle at the vertex (Thuermer and Wuethrich 1998).
+
+    Raises:
+        IndexError: When a face names a vertex that is not there.
+    """
     if vertices.device.type != "cpu":
         return normalize(angle_weighted_normals(vertices, faces), dim=-1)
+    if faces.numel() and not 0 <= int(faces.min()) <= int(faces.max()) < len(vertices):
+        raise IndexError(f"faces index vertices {int(faces.min())} to {int(faces.max())}, there are {len(vertices)}")
     total: Tensor = _AngleWeighted.apply(vertices, faces)
     return normalize(total, dim=-1)
 

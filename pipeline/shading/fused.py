@@ -120,7 +120,7 @@ def _split_sum(table, cos_v, roughness):
     """Scale and bias of the specular albedo, and their slopes along cos_v and roughness."""
     last = np.float32(_TABLE - 1)
     x, y = min(max(cos_v, 0), 1) * last, min(max(roughness, 0), 1) * last
-    i, j = min(int(x), _TABLE - 2), min(int(y), _TABLE - 2)
+    i, j = max(min(int(x), _TABLE - 2), 0), max(min(int(y), _TABLE - 2), 0)  # nan must not index anything
     fx, fy = np.float32(x - i), np.float32(y - j)
     corners = (i * _TABLE + j, (i + 1) * _TABLE + j, i * _TABLE + j + 1, (i + 1) * _TABLE + j + 1)
     scale, scale_x, scale_y = _bilinear(table, (0, corners, fx, fy, last), 0)
