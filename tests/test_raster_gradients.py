@@ -1,5 +1,7 @@
 """Derivatives of rasterize and interpolate against finite differences, in float64."""
 
+import dataclasses
+
 import torch
 
 from pipeline.raster.cpu import CpuRasterizer
@@ -79,3 +81,16 @@ def test_attributes_alone_or_positions_alone():
     RASTERIZER.interpolate(attributes, raster, faces).sum().backward()
     # The weights of a pixel sum to one.
     torch.testing.assert_close(attributes.grad.sum(), raster.mask.double().sum())
+
+
+def test_a_cropped_or_detached_raster_keeps_its_own_gradient():
+    clip = torch.tensor([[[-1.0, -1, 0, 1], [1, -1, 0, 1.2], [0, 1, 0, 1]]], requires_grad=True)
+    faces, weights = torch.tensor([[0, 1, 2]]), torch.arange(3.0)
+    raster = RASTERIZER.rasterize(clip, faces, size_px=(8, 8))
+    cropped = dataclasses.replace(raster, rast=raster.rast[:, 3:])
+    of_crop = RASTERIZER.interpolate(torch.eye(3), cropped, faces)
+    of_whole = RASTERIZER.interpolate(torch.eye(3), raster, faces)[:, 3:]
+    slopes = [torch.autograd.grad((x * weights).sum(), clip, retain_graph=True)[0] for x in (of_crop, of_whole)]
+    torch.testing.assert_close(*slopes)
+    detached = dataclasses.replace(raster, rast=raster.rast.detach())
+    assert not RASTERIZER.interpolate(torch.eye(3), detached, faces).requires_grad

@@ -31,6 +31,8 @@ def transfer(matrix: Float[Tensor, "rows directions"], light: Float[Tensor, "dir
     """`matrix @ light` for a constant matrix; differentiable in the light. BLAS is slow on so narrow a product."""
     if matrix.device.type != "cpu" or matrix.dtype != torch.float32 or light.dtype != torch.float32:
         return matrix @ light
+    if matrix.shape[1] != len(light):
+        raise ValueError(f"a matrix of {matrix.shape[1]} columns times {len(light)} directions")
     product: Tensor = _Transfer.apply(matrix, light)
     return product
 

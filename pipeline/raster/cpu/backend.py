@@ -95,7 +95,8 @@ class CpuRasterizer:
         indices = checked_faces(faces, len(attributes))
         check_ids(raster, len(indices))
         values = attributes.to(raster.rast.dtype)
-        if raster.clip is None or raster.faces is None or not raster.clip.requires_grad:
+        made_here = raster.rast.grad_fn is not None and raster.rast.grad_fn.name() == "BarycentricsBackward"
+        if raster.clip is None or raster.faces is None or not made_here:  # a crop, say, has its own way back
             return Interpolate.apply(values, raster.rast, indices)
         drawn = indices if raster.faces is faces else checked_faces(raster.faces, raster.clip.shape[1])
         return InterpolateDrawn.apply(values, raster.clip, raster.rast.detach(), indices, drawn)
