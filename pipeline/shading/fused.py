@@ -325,6 +325,8 @@ def fused_visible_share(
         at: Vertices around each point, and their weights.
         inputs: Normal, direction to the camera, and roughness.
     """
+    if not len(at[0]) == len(at[1]) == len(inputs[0]) == len(inputs[1]) == len(inputs[2]):
+        raise ValueError(f"{len(inputs[0])} normals at {len(at[0])} surface points")
     out = np.empty(len(inputs[0]), np.float32)
     arrays = [x.detach().contiguous().numpy() for x in (specular, *at, *inputs)]
     use_torch_threads()
@@ -348,6 +350,8 @@ def fused_shade(
     """
     count = len(inputs[0])
     share, irradiance, blocked = shadow or (torch.empty(0), torch.empty(0, 3), torch.empty(0, 3))
+    if shadow is not None and not len(share) == len(irradiance) == len(blocked) == count:
+        raise ValueError(f"{count} points under the light of {len(share)}, {len(irradiance)} and {len(blocked)}")
     levels = np.array(light.levels, np.float32)
     placed = (levels, light.diffuse_row, DIFFUSE_SIZE)
     points = [x.expand(count, *x.shape[1:]) for x in inputs]

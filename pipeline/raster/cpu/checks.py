@@ -22,6 +22,7 @@ def checked_faces(faces: Int[Tensor, "faces 3"], vertices: int) -> NDArray[np.in
         ResourceError: More triangles than a float32 id can tell apart.
         InputError: An index outside the vertices.
     """
+    check_shape("a face", faces.shape[1:], (3,))
     if len(faces) > MAX_TRIANGLES:
         raise ResourceError(
             f"{len(faces)} triangles, the rasteriser counts to {MAX_TRIANGLES}", remedy="decimate or split the mesh"
