@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        stopped = InterruptedRunError("stopped; the same command continues", remedy="finished stages are kept")
+        stopped = InterruptedRunError(
+            "stopped; of a run, the same command continues", remedy="finished stages and pictures are kept"
+        )
         _tell(str(stopped))
         return stopped.exit_code
     except Exception as error:  # noqa: BLE001  # the last resort: a user gets one line, the log gets the rest
