@@ -123,6 +123,7 @@ def line_up(scene: Scene, peers: list[str], threads: int) -> list[Contender]:
         Contender(one, recon_step(scene), 1),
         Contender(more, recon_step(scene), threads),
         Contender("recon, 1 thread, back faces drawn", recon_step(scene, closed=False), 1, against=one),
+        Contender(f"recon, {threads} threads, back faces drawn", recon_step(scene, closed=False), threads, against=one),
     ]
     if "deodr" in peers:
         contenders.append(Contender("DEODR", deodr_step(scene), 1, against=one))
