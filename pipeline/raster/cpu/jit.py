@@ -40,7 +40,10 @@ helper = functools.partial(numba.njit, nogil=True, error_model="numpy")
 def use_torch_threads() -> None:
     """Give the kernels as many threads as torch may use, as far as numba started that many."""
     started = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined] # set while numba is imported
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), started)))
+    wanted = torch.get_num_threads()
+    numba.set_num_threads(max(1, min(wanted, started)))
+    if torch.get_num_threads() != wanted:  # starting numba's pool raises the limit of the one that torch shares with it
+        torch.set_num_threads(wanted)
 
 
 def thread_count() -> int:
