@@ -139,8 +139,6 @@ def line_up(scene: Scene, peers: list[str], threads: int) -> list[Contender]:
 def table(scene: Scene, contenders: list[Contender]) -> str:
     """One Markdown table: medians, and how long ours takes in terms of each peer."""
     ours = [c for c in contenders if c.against is None]
-    covered = float(scene.target.shape[0])
-    del covered
     lines = [
         f"\n{len(scene.faces)} triangles, {scene.size_px} x {scene.size_px} px, forward + backward",
         "| | wall ms | CPU ms | " + " | ".join(f"{c.name} / this" for c in ours) + " |",

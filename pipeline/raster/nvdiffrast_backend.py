@@ -251,7 +251,8 @@ def _raster(rast: Tensor, slopes: Tensor | None, clip: Tensor, faces: Tensor) ->
     """A raster where `clip` lies, with u, v inside the simplex, which versions before 0.3.5 leave by rounding."""
     rast = rast.to(clip.device)
     u = rast[..., 0].clamp(0, 1)
-    v = torch.minimum(rast[..., 1].clamp_min(0), 1 - u.detach())
+    v = rast[..., 1].clamp_min(0)
+    v = v - (v - (1 - u)).clamp_min(0).detach()  # a minimum would halve the gradient where both are equal
     inside = torch.cat([torch.stack([u, v], -1), rast[..., 2:]], -1)
     slopes = None if slopes is None else slopes.detach().to(clip.device)
     return Raster(rast=inside, derivatives=slopes, clip=clip, faces=faces)

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pipeline.raster.cpu.jit import use_torch_threads
+
 _CHUNKS = 8  # sums of a gradient, fixed so that the bits do not depend on the threads
 
 
@@ -46,6 +48,7 @@ def gathered(
         return picked, picked / weights.sum(1, keepdim=True).clamp_min(1e-6)
     total, mean = torch.empty(len(weights), 3), torch.empty(len(weights), 3)
     arrays = (x.detach().contiguous().numpy() for x in (weights, source, values))
+    use_torch_threads()
     _gather_sparse(*arrays, total.numpy(), mean.numpy())
     return total, mean
 
@@ -55,12 +58,14 @@ class _Transfer(torch.autograd.Function):
     def forward(ctx, matrix: Tensor, light: Tensor) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
         ctx.matrix = matrix.detach().contiguous().numpy()
         result = torch.empty(len(matrix), 3)
+        use_torch_threads()
         _multiply(ctx.matrix, light.detach().contiguous().numpy(), result.numpy())
         return result
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[no-untyped-def]  # noqa: ANN001
         sums = torch.zeros(_CHUNKS, ctx.matrix.shape[1], 3)
+        use_torch_threads()
         _multiply_back(ctx.matrix, grad.contiguous().numpy(), sums.numpy())
         return None, sums.sum(0)
 
@@ -71,6 +76,7 @@ class _WeightedRows(torch.autograd.Function):
         index, weights = index.contiguous(), weights.contiguous()
         ctx.save_for_backward(table, index, weights)
         result = torch.empty(len(index), table.shape[1])
+        use_torch_threads()
         _gather(table.detach().contiguous().numpy(), index.numpy(), weights.detach().numpy(), result.numpy())
         return result
 
@@ -84,6 +90,7 @@ class _WeightedRows(torch.autograd.Function):
             _scatter(to_table.numpy(), index.numpy(), weights.detach().numpy(), grad.numpy())
         if ctx.needs_input_grad[2]:
             to_weights = torch.empty_like(weights)
+            use_torch_threads()
             _project(table.detach().contiguous().numpy(), index.numpy(), grad.numpy(), to_weights.numpy())
         return to_table, None, to_weights
 
