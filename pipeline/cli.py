@@ -179,6 +179,7 @@ def _run(parsed: argparse.Namespace) -> int:
             remedy="name the folder of your photos with --images DIR",
         )
     from pipeline import config
+    from pipeline.discovery import Inputs
     from pipeline.progress import Reporter
 
     composed = config.load(overrides, parsed.config)
@@ -187,7 +188,7 @@ def _run(parsed: argparse.Namespace) -> int:
     out = parsed.out or Path("runs") / _run_name(parsed.images)
     parsed.out = out
     reporter = Reporter(quiet=parsed.quiet)
-    result = run(composed, images=parsed.images, out=out, reporter=reporter)
+    result = run(composed, inputs=Inputs(images=(parsed.images,)), out=out, reporter=reporter)
     reporter.line(f"asset       {result.asset}")
     reporter.line(f"preview     {result.preview}")
     reporter.line(f"done in {result.seconds / 60:.1f} min")

@@ -96,6 +96,11 @@ class PosesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorldConfig:
+    """Which way is up, and how large things are."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MasksConfig:
     """Telling the object from its surroundings, for photos that came without masks.
 
@@ -250,6 +255,7 @@ class RunConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     poses: PosesConfig = field(default_factory=PosesConfig)
+    world: WorldConfig = field(default_factory=WorldConfig)
     masks: MasksConfig = field(default_factory=MasksConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     unwrap: UnwrapConfig = field(default_factory=UnwrapConfig)

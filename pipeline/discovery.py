@@ -15,6 +15,25 @@ NEVER_OPENED = ("test", "test_gt", "val", "relit", "truth", "hdri", "exr")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the user named on the command line.
+
+    Attributes:
+        images: Folders of photos, one per pass: between passes the object was turned over.
+        videos: Video files, taken as further passes.
+        masks: A folder of masks, or none to look for one beside the photos.
+        poses: A file or folder of poses in one of the formats that are read, or none to look for one beside the photos.
+        recursive: Whether photos in sub-folders count.
+    """
+
+    images: tuple[Path, ...]
+    videos: tuple[Path, ...] = ()
+    masks: Path | None = None
+    poses: Path | None = None
+    recursive: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """Files that a run starts from.
 
@@ -44,13 +63,14 @@ class Source:
         return digest.hexdigest()
 
 
-def discover(images: Path) -> Source:
+def discover(inputs: Inputs) -> Source:
     """Find what `--images DIR` holds: photos, or exactly one folder of photos; masks; poses.
 
     Raises:
         UsageError: When the folder is missing.
         InputError: When it holds no photos, or several folders of them, or masks of other photos.
     """
+    (images,) = inputs.images
     if not images.exists():
         raise UsageError("does not exist", path=images, remedy="name the folder of your photos with --images DIR")
     if not images.is_dir():

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pipeline import config as configuration
 from pipeline.config import RunConfig
-from pipeline.discovery import discover
+from pipeline.discovery import Inputs, discover
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
 from pipeline.runtime import make_runtime, versions
-from pipeline.stages import appearance, export, geometry, ingest, masks, poses, unwrap
+from pipeline.stages import appearance, export, geometry, ingest, masks, poses, unwrap, world
 from pipeline.warmup import compile_kernels
 from pipeline.workspace import Staged, Workspace, lock, write_json
 
@@ -24,15 +24,15 @@ class RunResult:
     seconds: float
 
 
-def run(config: RunConfig, *, images: Path, out: Path, reporter: Reporter) -> RunResult:
-    """Turn the photos in `images` into an asset in `out`; stages whose inputs did not change are re-used.
+def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> RunResult:
+    """Turn the photos of `inputs` into an asset in `out`; stages whose inputs did not change are re-used.
 
     Raises:
         ReconError: Of the kind that says what stopped the run.
     """
     start = time.monotonic()
-    source = discover(images)
-    if out.resolve() in (images.resolve(), source.folder.resolve()):
+    source = discover(inputs)
+    if out.resolve() in {folder.resolve() for folder in (*inputs.images, source.folder)}:
         raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
     with lock(out):
         runtime = make_runtime(config.runtime)
@@ -46,7 +46,8 @@ def run(config: RunConfig, *, images: Path, out: Path, reporter: Reporter) -> Ru
         if runtime.rasterizer.name == "cpu":
             compile_kernels(reporter.line)  # not before the photos proved usable
         posed = workspace.stage(poses.STAGE, config.poses, photos)
-        capture = workspace.stage(masks.STAGE, config.masks, posed)
+        settled = workspace.stage(world.STAGE, config.world, posed)
+        capture = workspace.stage(masks.STAGE, config.masks, settled)
         mesh = workspace.stage(geometry.STAGE, config.geometry, capture)
         blank = workspace.stage(unwrap.STAGE, config.unwrap, mesh)
         asset = workspace.stage(appearance.STAGE, config.appearance, capture, blank)

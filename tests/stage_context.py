@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from pipeline.config import RuntimeConfig
 from pipeline.runtime import make_runtime
+from pipeline.scene import Capture, View
 from pipeline.workspace import StageContext
 
 
@@ -36,3 +38,17 @@ def write_photos(folder: Path, *names: str) -> Path:
         kind = {"jpg": "JPEG", "jpeg": "JPEG"}.get(name.rpartition(".")[2].lower(), "PNG")
         picture(seed).save(folder / name, kind)
     return folder
+
+
+def posed(views: list[View], points: torch.Tensor | None = None, *, given: bool = True) -> Capture:
+    """A capture as the poses stage leaves it."""
+    nothing = torch.zeros(0, 3, dtype=torch.float64)
+    return Capture(
+        views=tuple(views),
+        points=nothing if points is None else points,
+        point_colors=nothing if points is None else torch.zeros_like(points),
+        object_box=torch.full((2, 3), torch.nan, dtype=torch.float64),
+        world_from_input=torch.eye(4, dtype=torch.float64),
+        metres_per_unit=None,
+        poses_given=given,
+    )

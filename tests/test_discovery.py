@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.discovery import NEVER_OPENED, discover
+from pipeline.discovery import NEVER_OPENED, Inputs, Source, discover
 from pipeline.errors import InputError, UsageError
 
 
@@ -16,13 +16,17 @@ def put(root: Path, *names: str) -> Path:
     return root
 
 
+def find(images: Path) -> Source:
+    return discover(Inputs(images=(images,)))
+
+
 def names(paths) -> list[str]:
     return [p.name for p in paths]
 
 
 def test_the_folder_holds_the_photos(tmp_path: Path) -> None:
     put(tmp_path, "b.JPG", "a.jpeg", "c.png", "d.webp", "e.tif", "f.TIFF", "._a.jpg", ".a.png", "Thumbs.db", "x.mp4")
-    source = discover(tmp_path)
+    source = find(tmp_path)
     assert names(source.photos) == ["a.jpeg", "b.JPG", "c.png", "d.webp", "e.tif", "f.TIFF"]
     assert source.folder == tmp_path
     assert source.ignored == ("._a.jpg", ".a.png", "Thumbs.db", "x.mp4")
@@ -31,54 +35,54 @@ def test_the_folder_holds_the_photos(tmp_path: Path) -> None:
 
 def test_the_folder_is_the_parent_of_one_folder_of_photos(tmp_path: Path) -> None:
     put(tmp_path, "anything/a.jpg", "masks/a.png", "notes/readme.txt", "sparse/0/cameras.bin")
-    source = discover(tmp_path)
+    source = find(tmp_path)
     assert source.folder == tmp_path / "anything" and names(source.photos) == ["a.jpg"]
 
 
 def test_several_folders_of_photos_are_a_question_for_the_user(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 folders of photos: left, right \(name one of them\)"):
-        discover(put(tmp_path, "left/a.jpg", "right/a.jpg"))
+        find(put(tmp_path, "left/a.jpg", "right/a.jpg"))
 
 
 def test_an_earlier_run_inside_the_folder_is_no_folder_of_photos(tmp_path: Path) -> None:
     put(tmp_path, "images/a.jpg", "out/.lock", "out/preview.png")
-    assert discover(tmp_path).folder == tmp_path / "images"
+    assert find(tmp_path).folder == tmp_path / "images"
 
 
 @pytest.mark.parametrize("content", [(), ("notes.txt",), ("masks/a.png",), ("a/b/deep.jpg",)])
 def test_no_photos_is_told_with_what_would_be_one(content: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no photos \(accepted: \.jpg, \.jpeg, \.png, \.webp, \.tif, \.tiff"):
-        discover(put(tmp_path, *content))
+        find(put(tmp_path, *content))
 
 
 def test_missing_folders_and_files_are_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere: does not exist.*--images DIR"):
-        discover(tmp_path / "nowhere")
+        find(tmp_path / "nowhere")
     with pytest.raises(UsageError, match=r"a\.jpg: is a file.*--images DIR"):
-        discover(put(tmp_path, "a.jpg") / "a.jpg")
+        find(put(tmp_path, "a.jpg") / "a.jpg")
 
 
 @pytest.mark.parametrize("masks", ["images/masks", "masks", "images/mask", "mask"])
 @pytest.mark.parametrize("named", ["", "images"], ids=["parent named", "photos named"])
 def test_masks_lie_inside_or_beside_the_photos(masks: str, named: str, tmp_path: Path) -> None:
     put(tmp_path, "images/a.jpg", "images/b.JPG", "images/c.jpg", f"{masks}/a.png", f"{masks}/b.JPG.png")
-    source = discover(tmp_path / named)
+    source = find(tmp_path / named)
     assert {p.name: m.name for p, m in source.masks.items()} == {"a.jpg": "a.png", "b.JPG": "b.JPG.png"}
 
 
 def test_a_mask_with_the_whole_name_wins(tmp_path: Path) -> None:
-    source = discover(put(tmp_path, "a.jpg", "a.png", "masks/a.png", "masks/a.jpg.png"))
+    source = find(put(tmp_path, "a.jpg", "a.png", "masks/a.png", "masks/a.jpg.png"))
     assert {p.name: m.name for p, m in source.masks.items()} == {"a.jpg": "a.jpg.png", "a.png": "a.png"}
 
 
 def test_masks_of_other_photos_are_refused_with_an_example(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"masks: none of 2 masks is named like one of 1 photos, as in a\.png"):
-        discover(put(tmp_path, "a.jpg", "masks/x.png", "masks/y.png"))
+        find(put(tmp_path, "a.jpg", "masks/x.png", "masks/y.png"))
 
 
 @pytest.mark.parametrize("name", ["transforms.json", "transforms_train.json"])
 def test_poses_lie_in_the_named_folder(name: str, tmp_path: Path) -> None:
-    source = discover(put(tmp_path, "train/a.png", name))
+    source = find(put(tmp_path, "train/a.png", name))
     assert source.poses_path == tmp_path / name
 
 
@@ -95,7 +99,7 @@ def test_held_out_files_and_truth_are_never_opened(tmp_path: Path, monkeypatch: 
             return method(self, *rest)
 
         monkeypatch.setattr(Path, method.__name__, watched)
-    source = discover(tmp_path)
+    source = find(tmp_path)
     source.key()
     assert set(opened) == {".", "train", "train/a.png", "transforms_train.json"}
     assert source.masks == {}
@@ -103,13 +107,13 @@ def test_held_out_files_and_truth_are_never_opened(tmp_path: Path, monkeypatch: 
 
 def test_the_key_follows_names_and_contents_and_nothing_else(tmp_path: Path) -> None:
     def key(root: str, *content: str) -> str:
-        return discover(put(tmp_path / root, *content)).key()
+        return find(put(tmp_path / root, *content)).key()
 
     first = key("one", "images/a.jpg", "masks/a.png", "transforms.json")
     assert first == key("two", "images/a.jpg", "masks/a.png", "transforms.json", "images/notes.txt")
     changed = [key("three", "images/a.jpg", "masks/a.png"), key("four", "images/a.jpg"), key("five", "images/b.jpg")]
     (tmp_path / "two" / "masks" / "a.png").write_text("other")
-    changed.append(discover(tmp_path / "two").key())
+    changed.append(find(tmp_path / "two").key())
     assert len({first, *changed}) == 5
 
 
@@ -120,6 +124,6 @@ def test_names_that_are_not_utf8_pipes_and_dead_links_are_left_to_ingest(tmp_pat
     (tmp_path / "dead.jpg").symlink_to("nowhere")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "folder.jpg").mkdir()
-    source = discover(tmp_path)
+    source = find(tmp_path)
     assert len(source.photos) == 6
     assert len(source.key()) == 64

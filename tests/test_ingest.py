@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipeline.config import IngestConfig
-from pipeline.discovery import discover
+from pipeline.discovery import Inputs, discover
 from pipeline.errors import InputError
 from pipeline.formats.images import read_image, read_mask
 from pipeline.scene import Photos
@@ -24,7 +24,7 @@ def run(images: Path, *, min_photos: int = 2) -> tuple[Photos, list[str]]:
     """Ingest and read back what it saved; returns the photos and the warnings."""
     folder = images.with_name(images.name + ".ingest")
     context, warnings = make_context(folder)
-    STAGE.save(STAGE.compute(discover(images), IngestConfig(min_photos=min_photos), context), folder)
+    STAGE.save(STAGE.compute(discover(Inputs(images=(images,))), IngestConfig(min_photos=min_photos), context), folder)
     return STAGE.load(folder), warnings
 
 

@@ -17,8 +17,8 @@ from pipeline.raster.cpu import CpuRasterizer
 from pipeline.scene import Camera, Capture, View
 from pipeline.stages.masks import complete_masks
 from pipeline.stages.masks_agreement import measure_dissent
-from pipeline.stages.poses_world import settle
-from tests.stage_context import make_context
+from pipeline.stages.world_frame import settle
+from tests.stage_context import make_context, posed
 from tests.synthetic_capture import write_tiny_capture
 
 
@@ -44,8 +44,7 @@ def ball_views(folder: Path, *, without: tuple[int, ...] = ()) -> list[View]:
 
 
 def settled(views: list[View]) -> Capture:
-    nothing = torch.zeros(0, 3, dtype=torch.float64)
-    return settle(views, nothing, nothing, snap_up=True)
+    return settle(posed(views))
 
 
 def ball_distances(cameras: list[Camera], *, wrong: int) -> list[np.ndarray]:

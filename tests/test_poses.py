@@ -11,6 +11,7 @@ from pipeline.config import PosesConfig
 from pipeline.errors import CaptureError, InputError
 from pipeline.scene import Capture, Photo, Photos
 from pipeline.stages.poses import STAGE
+from pipeline.stages.world_frame import settle
 from tests.stage_context import make_context
 from tests.synthetic_capture import FOCAL_PX, SIZE_PX, write_tiny_capture
 
@@ -38,7 +39,7 @@ def run(photos: Photos, **settings: float) -> tuple[Capture, list[str]]:
     context, warnings = make_context(photos.poses_path.parent / "poses")
     capture = STAGE.compute(photos, PosesConfig(**settings), context)
     STAGE.save(capture, context.folder)
-    return STAGE.load(context.folder), warnings
+    return settle(STAGE.load(context.folder)), warnings
 
 
 def edit(photos: Photos, change) -> None:

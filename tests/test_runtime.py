@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipeline.config import RunConfig, RuntimeConfig
+from pipeline.discovery import Inputs
 from pipeline.errors import InputError, ResourceError
 from pipeline.progress import Reporter
 from pipeline.raster.nvdiffrast_backend import NEEDED
@@ -115,5 +116,5 @@ def test_what_cannot_be_is_refused_with_the_reason(monkeypatch):
 def test_a_run_says_once_what_it_took(gpu, no_nvdiffrast, tmp_path: Path, capsys: pytest.CaptureFixture):
     photos = write_photos(tmp_path / "photos", "one.png")
     with pytest.raises(InputError):
-        run(RunConfig(), images=photos, out=tmp_path / "out", reporter=Reporter())
+        run(RunConfig(), inputs=Inputs(images=(photos,)), out=tmp_path / "out", reporter=Reporter())
     assert capsys.readouterr().out.count("rasteriser: cpu (nvdiffrast is not installed)") == 1

@@ -28,6 +28,7 @@ def save(capture: Capture, folder: Path) -> None:
             "height": v.camera.height,
             "exposure": v.exposure.tolist(),
             "light_from_world": v.light_from_world.tolist(),
+            "light_index": v.light_index,
         }
         for v in capture.views
     ]
@@ -37,6 +38,7 @@ def save(capture: Capture, folder: Path) -> None:
         "world_from_input": capture.world_from_input.tolist(),
         "metres_per_unit": capture.metres_per_unit,
         "mask_dissent": capture.mask_dissent,
+        "poses_given": capture.poses_given,
         "points": capture.points.tolist(),
         "point_colors": capture.point_colors.tolist(),
     }
@@ -66,6 +68,7 @@ def load(folder: Path) -> Capture:
             ),
             exposure=torch.tensor(v["exposure"]),
             light_from_world=matrix(v["light_from_world"]),
+            light_index=v["light_index"],
         )
         for v in saved["views"]
     )
@@ -77,4 +80,5 @@ def load(folder: Path) -> Capture:
         world_from_input=matrix(saved["world_from_input"]),
         metres_per_unit=saved["metres_per_unit"],
         mask_dissent=saved["mask_dissent"],
+        poses_given=saved["poses_given"],
     )

@@ -14,13 +14,16 @@ class Photo:
     """One decoded photo: upright, sRGB, 8 bits a channel.
 
     Attributes:
-        name: The file name that the user gave it.
-        image_path: The normalised copy.
+        name: The file name that the user gave it, with the folder below the named one where that tells two apart.
+        image_path: The normalised copy: JPEG or PNG, 8 bits a channel.
         mask_path: The mask that came with it (a folder of masks, or alpha), white = object, or none.
         width: Width in pixels.
         height: Height in pixels.
         focal_px: Focal length from EXIF in pixels, or none when absent or not to be trusted.
         camera_label: Make, model, focal length and size: photos with one label share intrinsics.
+        deep_path: The same picture with all that the file held, for the fit: a 16-bit PNG (sRGB) or an EXR (linear
+            radiance), or none when that is 8 bits.
+        light_index: Photos with one number were taken under one light with the object lying one way (a pass).
     """
 
     name: str
@@ -30,14 +33,36 @@ class Photo:
     height: int
     focal_px: float | None
     camera_label: str
+    deep_path: Path | None = None
+    light_index: int = 0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Verdict:
+    """Whether a photo is used, in plain words.
+
+    Attributes:
+        name: The photo's name.
+        used: Whether later stages see it.
+        reason: Why not, or what to know about it; empty when there is nothing to say.
+        figures: What was measured, by name: `sharpness`, `overexposed_share`.
+        limits: The limits that the figures were held against, by the same names.
+    """
+
+    name: str
+    used: bool
+    reason: str
+    figures: dict[str, float]
+    limits: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Photos:
-    """All usable photos of a capture, and the file with their poses if one came along."""
+    """All usable photos of a capture, the file with their poses if one came along, and a verdict on every photo."""
 
     photos: tuple[Photo, ...]
     poses_path: Path | None
+    verdicts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,11 +71,12 @@ class View:
 
     Attributes:
         name: The file name that the user gave the photo.
-        image_path: The undistorted image.
+        image_path: The undistorted image: 8 bits a channel, or what `Photo.deep_path` holds.
         mask_path: Coverage of the object in [0, 1], or none yet.
         camera: Pinhole camera of the undistorted image.
         exposure: Linear gain per channel relative to the capture's mean.
         light_from_world: Rotation of the light against the world (turntables); identity for a still object.
+        light_index: Which of the capture's lights it was taken under: one for each pass.
     """
 
     name: str
@@ -59,6 +85,7 @@ class View:
     camera: Camera
     exposure: Float[Tensor, "3"]
     light_from_world: Float[Tensor, "4 4"]
+    light_index: int = 0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,6 +100,7 @@ class Capture:
         world_from_input: Similarity from the frame in which the poses were given or solved.
         metres_per_unit: Scale of the world, or none when nothing told it.
         mask_dissent: Share of the views whose masks may be overruled about a point; 0 when all masks agree.
+        poses_given: Whether the poses came along; somebody's frame has axes that mean something.
     """
 
     views: tuple[View, ...]
@@ -82,3 +110,4 @@ class Capture:
     world_from_input: Float[Tensor, "4 4"]
     metres_per_unit: float | None
     mask_dissent: float = 0.0
+    poses_given: bool = False

@@ -8,18 +8,19 @@ import time
 from pathlib import Path
 
 from pipeline import config
+from pipeline.discovery import Inputs
 from pipeline.progress import Reporter
 from pipeline.run import run
 from tests.synthetic_capture import SMALL
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [*SMALL, "appearance.steps=300", "appearance.checkpoint_steps=5"]  # seconds, to be stopped in
-STAGES = ["ingest", "poses", "masks", "geometry", "unwrap", "appearance", "export"]
+STAGES = ["ingest", "poses", "world", "masks", "geometry", "unwrap", "appearance", "export"]
 
 
 def run_here(images: Path, out: Path) -> list[str]:
     """Run in this process; returns the stages that were re-used."""
-    run(config.load(SETTINGS), images=images, out=out, reporter=Reporter(quiet=True))
+    run(config.load(SETTINGS), inputs=Inputs(images=(images,)), out=out, reporter=Reporter(quiet=True))
     return [s["name"] for s in json.loads((out / "run.json").read_text())["stages"] if s["reused"]]
 
 
@@ -48,7 +49,7 @@ def test_a_stopped_run_continues_to_the_bytes_of_an_undisturbed_one(tiny_capture
     assert interrupted.returncode == 130, told
     assert told.count("\n") == 1 and "the same command continues" in told
 
-    assert run_here(tiny_capture, stopped) == STAGES[:5]
+    assert run_here(tiny_capture, stopped) == STAGES[:6]
     for name in ("asset.glb", "light.hdr", "cameras.json", "preview.png", "appearance/asset.safetensors"):
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
     assert not list(stopped.glob(".*.partial"))

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pipeline.errors import CaptureError
 from pipeline.scene import Camera, Capture, View
-from pipeline.stages.poses_world import estimate_up, look_at_point, settle, visible_radius
+from pipeline.stages.world_frame import estimate_up, look_at_point, settle, visible_radius
+from tests.stage_context import posed
 
-NONE = torch.zeros(0, 3, dtype=torch.float64)
 Y = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
 
 
@@ -92,7 +92,7 @@ def test_given_poses_keep_an_axis_that_is_nearly_up(tilt_deg: float, snapped: bo
     angle = math.radians(tilt_deg)
     turn = torch.eye(4, dtype=torch.float64)
     turn[1:3, 1:3] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    capture = settle(views([c.moved(turn) for c in ring()]), NONE, NONE, snap_up=True)
+    capture = settle(posed(views([c.moved(turn) for c in ring()])))
     axes = capture.world_from_input[:3, :3] / torch.linalg.det(capture.world_from_input[:3, :3]) ** (1 / 3)
     assert torch.equal(axes[1], Y) == snapped
     assert angle_deg(axes[1], turn[:3, :3] @ Y) == pytest.approx(tilt_deg if snapped else 0, abs=1e-5)
@@ -101,7 +101,7 @@ def test_given_poses_keep_an_axis_that_is_nearly_up(tilt_deg: float, snapped: bo
 def test_z_up_poses_settle_by_the_usual_turn_of_gltf() -> None:
     turn = torch.eye(4, dtype=torch.float64)
     turn[:3, :3] = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # +Y to +Z
-    capture = settle(views([c.moved(turn) for c in ring(jitter=0.01)]), NONE, NONE, snap_up=True)
+    capture = settle(posed(views([c.moved(turn) for c in ring(jitter=0.01)])))
     axes = capture.world_from_input[:3, :3]
     expected = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=torch.float64)
     torch.testing.assert_close(axes / axes[0, 0], expected)
@@ -133,11 +133,11 @@ def test_the_visible_ball_touches_the_nearest_edge_of_the_photo() -> None:
 def test_the_settled_world_is_the_same_from_any_frame(snap_up: bool) -> None:
     cameras = ring(jitter=0.02, target=torch.tensor([1.0, 2.0, 3.0]).double())
     points = torch.randn(50, 3, dtype=torch.float64)
-    first = settle(views(cameras), points, points, snap_up=False)
+    first = settle(posed(views(cameras), points, given=False))
     for _ in range(5):
         move = similarity(scale=float(torch.rand(()) * 5 + 0.1))
         moved = points @ move[:3, :3].mT + move[:3, 3]
-        second = settle(views([c.moved(move) for c in cameras]), moved, points, snap_up=snap_up)
+        second = settle(posed(views([c.moved(move) for c in cameras]), moved, given=snap_up))
         # equal but for a turn about +Y, which nothing in the photos fixes
         both = [torch.cat([centers(c), c.points]) for c in (first, second)]
         torch.testing.assert_close(both[0][:, 1], both[1][:, 1])
@@ -150,7 +150,7 @@ def test_the_settled_world_is_the_same_from_any_frame(snap_up: bool) -> None:
 
 
 def test_a_settled_capture_is_centred_upright_and_of_unit_size() -> None:
-    capture = settle(views(ring(jitter=0.01)), NONE, NONE, snap_up=True)
-    again = settle(list(capture.views), NONE, NONE, snap_up=True)
+    capture = settle(posed(views(ring(jitter=0.01))))
+    again = settle(posed(list(capture.views)))
     torch.testing.assert_close(again.world_from_input, torch.eye(4, dtype=torch.float64), atol=1e-9, rtol=0)
     assert capture.object_box.tolist() == [[-1.0] * 3, [1.0] * 3] and capture.metres_per_unit is None

@@ -1,4 +1,4 @@
-"""Settle the world: which way is up, where the object is, how large a unit is."""
+"""Which way is up, where the object is, how large a unit is."""
 
 import dataclasses
 import math
@@ -9,44 +9,40 @@ from torch import Tensor
 
 from pipeline.errors import CaptureError
 from pipeline.frames import rotation_to_y_up
-from pipeline.scene import Camera, Capture, View
+from pipeline.scene import Camera, Capture
 
 SNAP_DEG = 5.0  # given poses whose up is this near to an axis of their frame mean that axis
 
 
-def settle(
-    views: list[View], points: Float[Tensor, "points 3"], colors: Float[Tensor, "points 3"], *, snap_up: bool
-) -> Capture:
+def settle(capture: Capture) -> Capture:
     """Turn +Y up, move the point that all cameras look at to the origin, and scale its surroundings to 1.
 
     The unit is the radius of the largest ball around that point that fits into the photos; the object box
-    is the box of that ball until masks tell more.
+    is the box of that ball until masks tell more. Given poses whose up is within 5 degrees of an axis of their
+    frame mean that axis.
 
     Args:
-        views: Posed photos in the frame of the input.
-        points: Sparse points of the input's frame.
-        colors: Their sRGB colours in [0, 1].
-        snap_up: Take the nearest axis of the input's frame as up when it is within 5 degrees.
+        capture: Posed photos and sparse points in the frame of the input.
     """
-    up = estimate_up([v.camera for v in views])
-    if snap_up:
+    cameras = [v.camera for v in capture.views]
+    up = estimate_up(cameras)
+    if capture.poses_given:
         axis = torch.zeros(3, dtype=torch.float64)
         largest = int(up.abs().argmax())
         axis[largest] = torch.sign(up[largest])
         up = axis if float(axis @ up) > math.cos(math.radians(SNAP_DEG)) else up
-    center = look_at_point([v.camera for v in views])
-    radius = visible_radius([v.camera for v in views], center)
+    center = look_at_point(cameras)
+    radius = visible_radius(cameras, center)
     rotation = rotation_to_y_up(up)
     world_from_input = torch.eye(4, dtype=torch.float64)
     world_from_input[:3, :3] = rotation / radius
     world_from_input[:3, 3] = -(rotation / radius) @ center
-    return Capture(
-        views=tuple(dataclasses.replace(v, camera=v.camera.moved(world_from_input)) for v in views),
-        points=points.double() @ world_from_input[:3, :3].mT + world_from_input[:3, 3],
-        point_colors=colors,
+    return dataclasses.replace(
+        capture,
+        views=tuple(dataclasses.replace(v, camera=v.camera.moved(world_from_input)) for v in capture.views),
+        points=capture.points.double() @ world_from_input[:3, :3].mT + world_from_input[:3, 3],
         object_box=torch.tensor([[-1.0] * 3, [1.0] * 3], dtype=torch.float64),
         world_from_input=world_from_input,
-        metres_per_unit=None,
     )
 
 

@@ -1,0 +1,20 @@
+"""A photo with its camera, as far as the poses stage knows it."""
+
+from pathlib import Path
+
+import torch
+
+from pipeline.scene import Camera, Photo, View
+
+
+def still_view(photo: Photo, image_path: Path, mask_path: Path | None, camera: Camera) -> View:
+    """The view of an object that lies still: neutral exposure, and a light that does not turn."""
+    return View(
+        name=photo.name,
+        image_path=image_path,
+        mask_path=mask_path,
+        camera=camera,
+        exposure=torch.ones(3),
+        light_from_world=torch.eye(4, dtype=torch.float64),
+        light_index=photo.light_index,
+    )
