@@ -22,7 +22,7 @@ from pipeline.formats.exr import decode_exr, exr_size
 from pipeline.formats.files import read_regular, write_atomic
 from pipeline.formats.images_deep import Deep, deep_channels, displayed, round_to_8, write_deep
 from pipeline.formats.images_pillow import Picture, decode, rgb_and_alpha
-from pipeline.formats.images_profile import converted_to_srgb
+from pipeline.formats.images_profile import to_srgb
 from pipeline.formats.radiance import decode_hdr, hdr_size, read_hdr, write_hdr
 from pipeline.formats.signatures import EXR_MAGIC, HDR_MAGICS, holds_raw
 
@@ -143,21 +143,23 @@ def _raw_photo(data: bytes, path: Path) -> DecodedPhoto:
 def _pillow_photo(picture: Picture) -> DecodedPhoto:
     image, notes = picture.image, list(picture.notes)
     shallow, deep = _channels(picture)
-    rgb = converted_to_srgb(image, Image.fromarray(shallow[..., :3]), notes)
+    if picture.deep_data is not None and deep is None:
+        notes.append("more than 8 bits a channel cut to 8: no decoder reads them")
+    rgb, rgb16, converted = to_srgb(image, shallow[..., :3], None if deep is None else deep[..., :3], notes)
     height, width = shallow.shape[:2]
     focal = focal_from_exif(picture.tags, width=width, height=height)
     plain = image.format in ("JPEG", "PNG") and image.mode == "RGB" and picture.frames == 1
     has_alpha = "A" in image.getbands() or "transparency" in image.info
     return DecodedPhoto(
-        rgb=shallow[..., :3] if rgb is None else np.asarray(rgb),
-        deep=None if deep is None or rgb is not None else deep[..., :3],
+        rgb=rgb,
+        deep=rgb16,
         alpha=_unless_opaque(shallow[..., 3]),
         **_focal_fields(focal),
         camera_label=camera_label(picture.tags, width=width, height=height),
-        already_clean=plain and not (picture.deep_data or rgb or has_alpha or picture.orientation > 1),
+        already_clean=plain and not (picture.deep_data or converted or has_alpha or picture.orientation > 1),
         orientation=picture.orientation,
         stored_size=(height, width) if picture.orientation >= 5 else (width, height),
-        notes=(*notes, *_depth_notes(picture, deep, converted=rgb is not None), *focal.notes),
+        notes=(*notes, *focal.notes),
     )
 
 
@@ -171,14 +173,6 @@ def _channels(
     cut = np.concatenate([colors, opacity[..., None]], -1)
     deep = deep_channels(picture, cut)
     return (cut if deep is None else round_to_8(deep)), deep
-
-
-def _depth_notes(picture: Picture, deep: np.ndarray | None, *, converted: bool) -> list[str]:
-    if picture.deep_data is None:
-        return []
-    if deep is None:
-        return ["more than 8 bits a channel cut to 8: no decoder reads them"]
-    return ["16 bits a channel rounded to 8: its colour profile is converted at 8 bits"] if converted else []
 
 
 def _focal_fields(focal: Focal) -> dict[str, Any]:

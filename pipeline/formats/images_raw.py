@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ def develop(data: bytes, path: Path) -> RawPhoto:
             gamma=(1, 1),  # the curve is color.py's
         )
         orientation = _ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1)
+    linear = linear.repeat(3, -1) if linear.shape[2] == 1 else linear  # a sensor without colour
     return RawPhoto(deep=srgb_16bit(linear), tags=tags, orientation=orientation)
 
 
@@ -80,7 +82,8 @@ def _exif(data: bytes, raw: Any, raw_error: type[Exception]) -> dict[int, object
     """EXIF tags: of a TIFF-like file itself, else of the preview inside, else what LibRaw found."""
     if data.startswith(TIFF_MAGICS):
         exif = Image.Exif()
-        with contextlib.suppress(*DECODE_ERRORS):
+        with contextlib.suppress(*DECODE_ERRORS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             exif.load(b"Exif\0\0" + data)
             return {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
     with contextlib.suppress(raw_error, *DECODE_ERRORS):
