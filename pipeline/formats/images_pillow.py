@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from pipeline.errors import InputError
 from pipeline.formats import images_heif
-from pipeline.formats.signatures import MAX_SCANS, holds_heif, kind_of, scan_count, truncated_at
+from pipeline.formats.signatures import MAX_SCANS, damaged_at, holds_heif, kind_of, scan_count, truncated_at
 
 MAX_PIXELS = 250_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF")
@@ -33,6 +33,7 @@ DECODE_ERRORS = (
     struct.error,
     zlib.error,
 )
+_COPY = "copy it from the camera again"
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -92,6 +93,8 @@ def decode(data: bytes, path: Path, *, header_only: bool = False) -> Picture:
             tags, notes = exif_tags(image)
             orientation = 1 if heif else tags.get(ExifTags.Base.Orientation, 1)
             if not header_only:
+                if (at := damaged_at(data)) is not None:
+                    raise InputError(f"corrupt data at byte {at}", path=path, remedy=_COPY)
                 image.load()
     except Image.UnidentifiedImageError as error:
         kind = kind_of(data)
@@ -168,7 +171,7 @@ def _fault(data: bytes, error: Exception, path: Path) -> InputError:
     end = truncated_at(data)
     told = " ".join(str(error).split()) or type(error).__name__
     if end is not None:
-        return InputError(f"truncated at byte {end}", path=path, remedy="copy it from the camera again")
+        return InputError(f"truncated at byte {end}", path=path, remedy=_COPY)
     if "truncated" in told:
         return InputError(f"truncated or damaged picture: {told}", path=path)
     return InputError(f"corrupt data: damaged picture: {told}", path=path)

@@ -2,6 +2,8 @@
 
 import re
 import struct
+import zlib
+from collections.abc import Iterator
 
 MAX_SCANS = 100  # progressive JPEGs of cameras and editors have 10 or so; each scan costs a pass over all pixels
 
@@ -18,6 +20,7 @@ RAW_SUFFIXES = (
 ).split()
 _DNG_VERSION, _PHOTOMETRIC, _COMPRESSION = 0xC612, 0x0106, 0x0103
 _SENSOR_PHOTOMETRIC = (32803, 34892)  # colour filter array, linear raw (DNG 1.7, chapter 4)
+_MARKERS_AFTER_SCAN = {0xC4, 0xCC, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 
 
@@ -57,9 +60,10 @@ def kind_of(data: bytes) -> str:
 def truncated_at(data: bytes) -> int | None:
     """The number of bytes after which a JPEG, PNG or WebP file stops too early, or none when it has its end."""
     if data.startswith(JPEG_MAGIC):
-        return None if _jpeg_markers(data)[-1:] == [0xD9] else len(data)
+        ended = data.rstrip(b"\0").endswith(b"\xff\xd9") or _jpeg_markers(data)[-1:] == [0xD9]
+        return None if ended else len(data)
     if data.startswith(PNG_MAGIC):
-        return None if _png_has_end(data) else len(data)
+        return None if any(kind == b"IEND" for _, kind, _ in _png_chunks(data)) else len(data)
     if data[:4] == b"RIFF" and len(data) >= 12:
         return len(data) if struct.unpack_from("<I", data, 4)[0] + 8 > len(data) else None
     return None
@@ -70,28 +74,51 @@ def scan_count(data: bytes) -> int:
     return _jpeg_markers(data).count(0xDA) if data.startswith(JPEG_MAGIC) else 0
 
 
+def damaged_at(data: bytes) -> int | None:
+    """Where a file is damaged in a way that Pillow passes over in silence, or none.
+
+    That is a marker inside a JPEG's pixels where none can be, or a checksum of PNG's that does not fit.
+    """
+    if data.startswith(PNG_MAGIC):
+        return next((at for at, kind, whole in _png_chunks(data) if kind[0] < 0x60 and not whole), None)
+    if not data.startswith(JPEG_MAGIC):
+        return None
+    found = _jpeg_segments(data)
+    first_scan = next((k for k, (_, marker) in enumerate(found) if marker == 0xDA), len(found))
+    return next((at for at, marker in found[first_scan:] if marker not in _MARKERS_AFTER_SCAN), None)
+
+
 def _jpeg_markers(data: bytes) -> list[int]:
-    """The markers of a JPEG's first picture up to its end (ITU-T T.81, B.1.1), or to more scans than are allowed."""
-    markers: list[int] = []
-    at = 2
-    while (found := _MARKER.search(data, at)) and markers.count(0xDA) <= MAX_SCANS:
+    return [marker for _, marker in _jpeg_segments(data)]
+
+
+def _jpeg_segments(data: bytes) -> list[tuple[int, int]]:
+    """Place and marker of a JPEG's segments (ITU-T T.81, B.1.1), up to its end or to more scans than are allowed."""
+    segments: list[tuple[int, int]] = []
+    at, scans = 2, 0
+    while scans <= MAX_SCANS and (found := _MARKER.search(data, at)):
         marker = found[1][0]
-        markers.append(marker)
+        segments.append((found.start(), marker))
+        scans += marker == 0xDA
         if marker == 0xD9:
             break
         length = struct.unpack_from(">H", data, found.end())[0] if found.end() + 2 <= len(data) else 2
         at = found.end() + (0 if marker in (0x01, 0xD8) else max(length, 2))
-    return markers
+    return segments
 
 
-def _png_has_end(data: bytes) -> bool:
+def _png_chunks(data: bytes) -> Iterator[tuple[int, bytes, bool]]:
+    """Place and kind of a PNG's complete chunks, and whether the checksum fits (critical ones have a capital)."""
     at = len(PNG_MAGIC)
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        if end + 4 > len(data):
+            return
+        yield at, kind, zlib.crc32(memoryview(data)[at + 4 : end]) == struct.unpack_from(">I", data, end)[0]
         if kind == b"IEND":
-            return True
-        at += 12 + length
-    return False
+            return
+        at = end + 4
 
 
 def _brands(data: bytes) -> set[bytes]:
