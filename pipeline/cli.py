@@ -67,6 +67,12 @@ def _add_run(commands: _Commands) -> None:
         "units and defaults are in pipeline/config.py, and the run writes the composed ones to OUT/config.yaml.",
     )
     run.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos, or its parent")
+    run.add_argument(
+        "--poses",
+        metavar="FILE|DIR|solve",
+        help="poses of the photos: transforms.json, a COLMAP model, poses_bounds.npy, Metashape's or RealityScan's "
+        "cameras (default: those beside the photos, or else solved); solve: do not read any",
+    )
     run.add_argument("--out", type=Path, metavar="DIR", help="where the run works (default: runs/NAME)")
     run.add_argument("--config", type=Path, metavar="YAML", help="repeat the run of this config.yaml")
     run.add_argument("--quiet", action="store_true", help="print warnings and errors only")
@@ -188,7 +194,10 @@ def _run(parsed: argparse.Namespace) -> int:
     out = parsed.out or Path("runs") / _run_name(parsed.images)
     parsed.out = out
     reporter = Reporter(quiet=parsed.quiet)
-    result = run(composed, inputs=Inputs(images=(parsed.images,)), out=out, reporter=reporter)
+    solve = parsed.poses == "solve"
+    poses = None if solve or parsed.poses is None else Path(parsed.poses)
+    inputs = Inputs(images=(parsed.images,), poses=poses, solve_poses=solve)
+    result = run(composed, inputs=inputs, out=out, reporter=reporter)
     reporter.line(f"asset       {result.asset}")
     reporter.line(f"preview     {result.preview}")
     reporter.line(f"done in {result.seconds / 60:.1f} min")
