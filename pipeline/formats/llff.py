@@ -7,8 +7,10 @@ dropped by LLFF. The file has no names, so that it fits only the complete set of
 """
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ from pipeline.frames import cam_from_world_from_llff_pose
 
 _MAX_BYTES = 64 * 2**20
 _COLUMNS = 17
+# What NumPy raises on bytes that are no array; it reads the header as Python's source code.
+_DAMAGED = (ValueError, EOFError, OverflowError, TypeError, MemoryError, RecursionError, SyntaxError, TokenError)
 
 
 def read_llff(path: Path, names: Sequence[str]) -> GivenPoses:
@@ -46,14 +50,15 @@ def read_llff(path: Path, names: Sequence[str]) -> GivenPoses:
 def _read_rows(path: Path) -> Float[np.ndarray, "rows 17"]:
     data = read_regular(path, max_bytes=_MAX_BYTES)
     try:
-        header = io.BytesIO(data)
-        version = np.lib.format.read_magic(header)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(header)  # looked at first: a header may claim more than the file holds
-        if dtype.kind != "f" or len(shape) != 2 or shape[1] != _COLUMNS or shape[0] * _COLUMNS > len(data):
-            raise InputError(f"holds {dtype} {shape}, not rows of {_COLUMNS} floats", path=path)
-        rows = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float64)
-    except (ValueError, EOFError, OverflowError, SyntaxError, TypeError, MemoryError) as error:
+        with warnings.catch_warnings(action="ignore"):  # about headers of Python 2
+            header = io.BytesIO(data)
+            version = np.lib.format.read_magic(header)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(header)  # looked at first: a header may claim more than the file holds
+            if dtype.kind != "f" or len(shape) != 2 or shape[1] != _COLUMNS or shape[0] * _COLUMNS > len(data):
+                raise InputError(f"holds {dtype} {shape}, not rows of {_COLUMNS} floats", path=path)
+            rows = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float64)
+    except _DAMAGED as error:
         raise InputError(f"is no NumPy array: {' '.join(str(error).split())[:120]}", path=path) from error
     if len(rows) == 0:
         raise InputError("holds no cameras", path=path)
