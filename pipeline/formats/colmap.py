@@ -45,6 +45,7 @@ def read_colmap(folder: Path) -> GivenPoses:
     points = _strongest(points)
     return GivenPoses(
         program="COLMAP",
+        as_stored=True,
         path=folder,
         cameras=cameras,
         total=len(cameras),

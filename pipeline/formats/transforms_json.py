@@ -112,7 +112,12 @@ def read_given_transforms(path: Path, size_of: SizeOf) -> GivenPoses:
             pose = moved_pose(_cam_from_world(_matrix(frame.get("transform_matrix"))), solved_from_file)
             cameras.append(GivenCamera(name=file_path, lens=lens, cam_from_world=pose))
     return GivenPoses(
-        program="transforms.json", path=path, cameras=tuple(cameras), total=len(frames), held_out=tuple(held_out)
+        program="transforms.json",
+        as_stored=False,
+        path=path,
+        cameras=tuple(cameras),
+        total=len(frames),
+        held_out=tuple(held_out),
     )
 
 
