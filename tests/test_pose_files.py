@@ -177,7 +177,8 @@ def test_nerfstudios_applied_transform_is_undone(tmp_path: Path) -> None:
 def test_nerfstudios_splits_hold_photos_out(tmp_path: Path) -> None:
     made = synthesize("OPENCV")
     names = [f"./images/{image.name}" for image in made.images.values()]
-    path = posed_model.write_transforms(made, tmp_path / "a.json", train_filenames=names[:6])
+    train = [name.removeprefix("./") for name in names[:6]]
+    path = posed_model.write_transforms(made, tmp_path / "a.json", train_filenames=train)
     given = read(path, made)
     assert {c.name for c in given.cameras} == set(names[:6]) and set(given.held_out) == set(names[6:])
     path = posed_model.write_transforms(made, tmp_path / "b.json", val_filenames=names[:1], test_filenames=names[5:])

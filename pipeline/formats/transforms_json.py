@@ -142,16 +142,17 @@ def _stem(file_path: str) -> str:
 
 def _held_out(shared: Mapping[str, Any], frames: list[Any], path: Path) -> set[str]:
     """The photos that nerfstudio's lists of file names keep for testing."""
-    lists: dict[str, set[str]] = {}
+    lists: dict[str, set[PurePosixPath]] = {}
     for split in ("train", "val", "test"):
         names = shared.get(f"{split}_filenames", [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise InputError(f"{split}_filenames is no list of names", path=path)
-        lists[split] = set(names)
+        lists[split] = {PurePosixPath(name) for name in names}  # "./a" is "a"
     named = {_file_path(frame, index, path) for index, frame in enumerate(frames)}
+    held_out = lists["val"] | lists["test"]
     if lists["train"]:
-        return named - lists["train"]
-    return named & (lists["val"] | lists["test"])
+        return {name for name in named if PurePosixPath(name) not in lists["train"]}
+    return {name for name in named if PurePosixPath(name) in held_out}
 
 
 def _undo_applied(shared: Mapping[str, Any], path: Path) -> torch.Tensor:
