@@ -34,11 +34,11 @@ def ingest(source: Source, config: IngestConfig, context: StageContext) -> Photo
     for c in candidates:
         if c.found.refused:
             c.refuse("unreadable", c.found.refused)
-    turned = _decode(candidates, config, context)
+    _decode(candidates, config, context)
     _check_masks(candidates, source, context)
     _judge(candidates, source, config, context)
     ingest_files.write_verdicts([c.verdict() for c in candidates], context.folder)
-    ingest_files.write_manifest(candidates, source, turned, context.folder)
+    ingest_files.write_manifest(candidates, source, context.folder)
     ingest_report.tell(candidates, context.warn)
     if error := ingest_report.too_few(candidates, config, source.folder):
         raise error
@@ -52,8 +52,8 @@ def ingest(source: Source, config: IngestConfig, context: StageContext) -> Photo
     )
 
 
-def _decode(candidates: list[Candidate], config: IngestConfig, context: StageContext) -> dict[int, int]:
-    """Survey the headers, then decode what they allow; returns the orientations by which masks were turned."""
+def _decode(candidates: list[Candidate], config: IngestConfig, context: StageContext) -> None:
+    """Survey the headers, then decode what they allow."""
     work = context.folder / ingest_files.WORK
     for folder in (work, *(context.folder / name for name in ingest_files.FOLDERS)):
         folder.mkdir(exist_ok=True)
@@ -70,7 +70,7 @@ def _decode(candidates: list[Candidate], config: IngestConfig, context: StageCon
         elif header := c.record["photo"]:
             largest = max(largest, header["width"] * header["height"] / 1e6)
     items = [
-        item | {"mask_orientation": turned.get(c.index, 1), "kind": (c.record["photo"] or {}).get("kind", "")}
+        item | {"mask_orientation": turned.get(c.index), "kind": (c.record["photo"] or {}).get("kind", "")}
         for item in items
         if not (c := candidates[item["index"]]).kind
     ]
@@ -86,10 +86,8 @@ def _decode(candidates: list[Candidate], config: IngestConfig, context: StageCon
             continue
         if odd := (c.record["photo"] or {}).get("odd_orientation"):
             c.remarks["orientation"] = f"EXIF orientation {odd} is none of 1 to 8 and taken as 1"
-        if c.index in turned:
-            told = f"its mask was stored like the sensor and turned too (orientation {turned[c.index]})"
-            c.record["notes"].append(told)
-    return turned
+        if (turn := c.record.get("mask_turned", 1)) != 1:
+            c.record["notes"].append(f"its mask was stored like the sensor and turned too (orientation {turn})")
 
 
 def _share_of(progress: Callable[[float, str], None], start: float, end: float) -> Callable[[float, str], None]:

@@ -13,7 +13,6 @@ from pipeline.child import Progress
 from pipeline.color import linear_from_srgb, srgb_from_linear
 from pipeline.errors import InputError
 from pipeline.formats import images
-from pipeline.formats.exr import write_exr
 from pipeline.formats.files import read_regular, write_atomic
 from pipeline.formats.resample import resize
 from pipeline.stages.ingest_items import Item, Record, work_through
@@ -29,7 +28,8 @@ def decode(arguments: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     Args:
         arguments: As `work_through`; items with `path`, `mask_path`, `folder`, `stem`, `kind` (of the header),
-            `limits`, `max_image_px`, and `mask_orientation` (by which a mask stored like the sensor is turned).
+            `limits`, `max_image_px`, and `mask_orientation` (by which a
+            mask stored like the sensor is turned; none for others).
         progress: As `work_through`.
     """
     cv2.setNumThreads(1)  # the children share the cores
@@ -40,10 +40,10 @@ def _normalise(item: Item) -> Record:
     path, folder, stem = Path(item["path"]), Path(item["folder"]), item["stem"]
     decoded = images.decode_photo(path)
     height, width = decoded.rgb.shape[:2]
-    mask, mask_record = _mask(item, decoded.alpha, (height, width))
+    mask, mask_record = _mask(item, decoded)
     scale = min(1.0, item["max_image_px"] / max(width, height))
     notes = list(decoded.notes)
-    rgb, deep = decoded.rgb, getattr(decoded, "deep", None)
+    rgb, deep = decoded.rgb, decoded.deep
     alpha = decoded.alpha
     if scale < 1:
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -62,11 +62,12 @@ def _normalise(item: Item) -> Record:
     return {
         "image": image_path.relative_to(folder).as_posix(),
         "mask_image": None if mask is None else f"masks/{stem}.png",
-        "deep": None if deep is None else "deep/" + _write_deep(folder / "deep" / stem, deep),
+        "deep": None if deep is None else f"deep/{images.write_deep(folder / 'deep' / stem, deep).name}",
         "width": rgb.shape[1],
         "height": rgb.shape[0],
         "focal_px": None if decoded.focal_px is None else decoded.focal_px * rgb.shape[1] / width,
         "camera_label": decoded.camera_label,
+        "orientation": decoded.orientation,
         "notes": notes,
         "thumbnail": item["thumbnail"],
         "figures": figures(rgb, mask, alpha),
@@ -75,8 +76,9 @@ def _normalise(item: Item) -> Record:
     }
 
 
-def _mask(item: Item, alpha: Mask | None, shape: tuple[int, int]) -> tuple[Mask | None, Record]:
+def _mask(item: Item, decoded: images.DecodedPhoto) -> tuple[Mask | None, Record]:
     """The photo's mask, if one says something, and what is wrong with it, or what it shows."""
+    shape, alpha = decoded.rgb.shape[:2], decoded.alpha
     if item["mask_path"] is None:
         useful = alpha is not None and 0 < float((alpha > 127).mean()) < 1
         return (alpha, mask_figures(alpha)) if alpha is not None and useful else (None, {})
@@ -84,13 +86,16 @@ def _mask(item: Item, alpha: Mask | None, shape: tuple[int, int]) -> tuple[Mask 
         mask = np.rint(images.read_mask(Path(item["mask_path"])).numpy() * 255).astype(np.uint8)
     except InputError as error:
         return None, {"mask_problem": error.what}
-    if item["mask_orientation"] != 1:
-        mask = turned_upright(mask, item["mask_orientation"])
+    turn = item["mask_orientation"]
+    if turn is None and mask.shape != shape and mask.shape == decoded.stored_size[::-1]:  # not a frame flip: a size
+        turn = decoded.orientation
+    if turn is not None:
+        mask = turned_upright(mask, turn)
     if mask.shape != shape:
         by_90 = " (turned by 90 degrees)" if mask.shape == shape[::-1] else ""  # not a frame flip: a size
         problem = f"is {mask.shape[1]}x{mask.shape[0]} px, its photo {shape[1]}x{shape[0]} px{by_90}"
         return None, {"mask_problem": problem}
-    return mask, mask_figures(mask)
+    return mask, mask_figures(mask) | {"mask_turned": turn or 1}
 
 
 def _shrunk(
@@ -101,14 +106,3 @@ def _shrunk(
     channels = [resize(to_linear[rgb[..., k]], width, height) for k in range(3)]
     encoded = srgb_from_linear(torch.from_numpy(np.stack(channels, -1)))
     return np.asarray((encoded * 255).round().to(torch.uint8))
-
-
-def _write_deep(path: Path, deep: np.ndarray) -> str:
-    """Write 16-bit sRGB as PNG or linear radiance as EXR; returns the file's name."""
-    if deep.dtype == np.uint16:
-        written = path.with_name(path.name + ".png")
-        write_atomic(written, cv2.imencode(".png", cv2.cvtColor(deep, cv2.COLOR_RGB2BGR))[1].tobytes())
-    else:
-        written = path.with_name(path.name + ".exr")
-        write_exr(written, {name: torch.from_numpy(deep[..., k].copy()) for k, name in enumerate("RGB")})
-    return written.name

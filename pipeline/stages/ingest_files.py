@@ -22,32 +22,25 @@ def write_verdicts(verdicts: list[Verdict], folder: Path) -> None:
     write_json(folder / VERDICTS, [asdict(v) for v in verdicts])
 
 
-def write_manifest(candidates: list[Candidate], source: Source, turned: dict[int, int], folder: Path) -> None:
-    """Write where each normalised file came from.
-
-    Args:
-        candidates: All photos that were found.
-        source: The files they were found in.
-        turned: Orientations by which masks were turned, by index.
-        folder: The stage's folder.
-    """
+def write_manifest(candidates: list[Candidate], source: Source, folder: Path) -> None:
+    """Write where each normalised file came from."""
     write_json(
         folder / MANIFEST,
         {
             "ignored": list(source.ignored),
-            "photos": [_entry(c, source, turned.get(c.index, 1)) for c in candidates],
+            "photos": [_entry(c, source) for c in candidates],
         },
     )
 
 
-def _entry(candidate: Candidate, source: Source, mask_turned: int) -> dict[str, Any]:
+def _entry(candidate: Candidate, source: Source) -> dict[str, Any]:
     found, record, verdict = candidate.found, candidate.record, candidate.verdict()
     header = record.get("photo") or {}
     stored = not candidate.kind
     mask = found.mask and {
         "path": str(found.mask),
         "sha256": source.sha256.get(found.mask),
-        "orientation_applied": mask_turned,
+        "orientation_applied": record.get("mask_turned"),
     }
     return {
         "name": found.name,
@@ -56,7 +49,7 @@ def _entry(candidate: Candidate, source: Source, mask_turned: int) -> dict[str, 
         "sha256": source.sha256.get(found.path),
         "bytes": found.path.stat().st_size if found.path in source.sha256 else None,
         "format": header.get("kind"),
-        "orientation_applied": header.get("orientation", 1),
+        "orientation_applied": record.get("orientation"),
         "used": verdict.used,
         "reason": verdict.reason,
         "image": record.get("image") if stored else None,
