@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pipeline.errors import InputError, UsageError
+from pipeline.formats.pose_files import READ, files_of, find_pose_files
 
 PHOTO_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif", ".gif", ".heic", ".heif"),
@@ -16,7 +17,6 @@ PHOTO_SUFFIXES = (
 )
 MASK_FOLDERS = ("masks", "mask")
 MASK_SUFFIX = "_mask"
-POSE_FILES = ("transforms.json", "transforms_train.json")
 # Held-out photos, truth and light of a benchmark: a run that opened them could cheat.
 NEVER_OPENED = ("test", "test_gt", "val", "relit", "truth", "hdri", "exr")
 _REMEDY = "name the folder of your photos with --images DIR"
@@ -31,6 +31,7 @@ class Inputs:
         videos: Video files, taken as further passes.
         masks: A folder of masks, or none to look for one beside the photos.
         poses: A file or folder of poses in one of the formats that are read, or none to look for one beside the photos.
+        solve_poses: Whether to solve the poses even when some lie beside the photos.
         recursive: Whether photos in sub-folders count.
     """
 
@@ -38,6 +39,7 @@ class Inputs:
     videos: tuple[Path, ...] = ()
     masks: Path | None = None
     poses: Path | None = None
+    solve_poses: bool = False
     recursive: bool = False
 
 
@@ -67,7 +69,8 @@ class Source:
     Attributes:
         folder: The folder of the photos; with several passes, the first.
         photos: Photos in order of pass and name.
-        poses_path: A file of poses, or none.
+        poses_path: A file or folder of poses, or none.
+        other_poses: Further ones beside the photos, which are not read.
         ignored: Names of files that are no photos.
         unmatched_masks: Names of masks that belong to no photo.
     """
@@ -76,6 +79,7 @@ class Source:
     photos: tuple[FoundPhoto, ...]
     poses_path: Path | None
     ignored: tuple[str, ...]
+    other_poses: tuple[Path, ...] = ()
     unmatched_masks: tuple[str, ...] = ()
 
     @cached_property
@@ -91,8 +95,8 @@ class Source:
             for path in (photo.path, photo.mask):
                 content = self.sha256.get(path, "") if path else "none"  # ingest says what is wrong with a file
                 digest.update(f"{photo.light_index} {photo.name}\0{content}\0".encode(errors="surrogateescape"))
-        if self.poses_path is not None:
-            digest.update(f"{self.poses_path.name}\0{_sha256(self.poses_path)}".encode(errors="surrogateescape"))
+        for path in files_of(self.poses_path) if self.poses_path else ():
+            digest.update(f"{path.name}\0{_sha256(path)}".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 
@@ -111,6 +115,8 @@ def discover(inputs: Inputs) -> Source:
             raise UsageError("is a file", path=folder, remedy=remedy)
     if len({folder.resolve() for folder in inputs.images}) < len(inputs.images):
         raise UsageError("two --images name one folder", remedy="each names the photos of another pass")
+    if inputs.poses is not None and not inputs.poses.exists():
+        raise UsageError("does not exist", path=inputs.poses, remedy="name a file or folder of poses with --poses")
     try:
         return _discover(inputs)
     except PermissionError as error:
@@ -137,14 +143,33 @@ def _discover(inputs: Inputs) -> Source:
         FoundPhoto(path=p, name=name, light_index=index, mask=one.masks.get(p), refused=_link_refusal(p, one.named))
         for (index, one, p), name in zip(found, names, strict=True)
     )
-    beside = (folder / name for folder in inputs.images for name in POSE_FILES if (folder / name).is_file())
+    poses = _pose_files(inputs, tuple(dict.fromkeys(folder for one in passes for folder in (one.named, one.folder))))
     return Source(
         folder=passes[0].folder if passes else Path(),
         photos=photos,
-        poses_path=inputs.poses or next(beside, None),
+        poses_path=poses[0] if poses else None,
+        other_poses=poses[1:],
         ignored=tuple(name for one in passes for name in one.ignored),
         unmatched_masks=tuple(dict.fromkeys(name for one in passes for name in one.unmatched_masks)),
     )
+
+
+def _pose_files(inputs: Inputs, folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The poses that the user named, or all beside the photos, the best first.
+
+    Raises:
+        InputError: When a folder was named that holds none.
+    """
+    if inputs.solve_poses:
+        return ()
+    if inputs.poses is None:
+        return tuple(path for folder in folders for path in find_pose_files(folder))
+    if not inputs.poses.is_dir():
+        return (inputs.poses,)
+    found = find_pose_files(inputs.poses)
+    if not found:
+        raise InputError("holds no poses", path=inputs.poses, remedy=f"read are {READ}")
+    return found
 
 
 def _link_refusal(path: Path, *roots: Path) -> str:

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "pipeline"
 LAYERS = (
     ("pipeline",),  # the package's own __init__
     ("errors",),
-    ("frames", "color", "child", "progress"),
+    ("frames", "color", "child", "config_world", "progress"),
     ("scene",),
     ("geometry", "raster"),
     ("shading", "formats"),
@@ -41,14 +41,17 @@ EVERYWHERE = {"torch", "numpy", "jaxtyping"}
 PLACES = {
     "OpenEXR": ("formats/*.py",),
     "PIL": ("formats/images*.py", "formats/exif.py", "formats/headers.py"),
-    "cv2": ("formats/images*.py", "formats/resample.py", "formats/video.py", "stages/ingest*.py", "stages/masks*.py"),
+    "cv2": (
+        *("formats/images*.py", "formats/resample.py", "formats/video.py"),
+        *("stages/ingest*.py", "stages/masks*.py", "stages/world*.py"),
+    ),
     "embreex": ("geometry/visibility.py", "shading/visibility.py"),
     "fast_simplification": ("geometry/decimate.py",),
     "hydra": ("config.py",),
     "numba": ("geometry/*.py", "raster/cpu/jit.py", "shading/*.py"),
     "nvdiffrast": ("raster/nvdiffrast_backend.py",),
     "omegaconf": ("config.py",),
-    "pycolmap": ("stages/sfm.py",),
+    "pycolmap": ("stages/sfm*.py",),
     "pillow_heif": ("formats/images_heif.py",),
     "pygltflib": ("formats/gltf.py",),
     "rawpy": ("formats/images_raw.py",),

@@ -47,7 +47,9 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
     """The bytes of a regular file; errors as in `open_regular`, and `InputError` when reading fails."""
     with open_regular(path, max_bytes=max_bytes) as file:
         try:
-            return file.read(max_bytes)
+            return file.read(
+                min(max_bytes, os.fstat(file.fileno()).st_size)
+            )  # it would set aside as much as it is told
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", path=path) from error
 
