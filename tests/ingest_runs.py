@@ -1,6 +1,7 @@
 """Run ingest alone, with its children's work done in the test's process: a child takes seconds to start."""
 
 import importlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
 def ingest(*images: Path, masks: Path | None = None, recursive: bool = False, **settings) -> tuple[Photos, list[str]]:
     """Ingest folders, save and load; returns the photos and the warnings. What it saved lies in `FOLDER.ingest`."""
     folder = images[0].with_name(images[0].name + ".ingest")
+    shutil.rmtree(folder, ignore_errors=True)
     context, warnings = make_context(folder)
     source = discover(Inputs(images=images, masks=masks, recursive=recursive))
     STAGE.save(STAGE.compute(source, IngestConfig(**{"min_photos": 2} | settings), context), folder)

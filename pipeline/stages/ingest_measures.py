@@ -16,6 +16,7 @@ WORKING_PX = 1024  # long side at which blur is measured: photos of any size hav
 THUMBNAIL_PX = 256
 
 _NARROW_PX, _WIDE_PX = 1.0, 2.0  # the two scales at which the gradient is measured
+_STENCIL_VARIANCE = 1 / 3  # of a central difference, which is a derivative after a box of 2 px
 _DIRECTIONS = 6
 _FLOOR = 1.5  # 8-bit steps a pixel at the wide scale; weaker gradients are noise or shading
 _FEWEST_EDGES, _SMALLEST_SHARE = 40, 0.03  # of edges in one direction, for it to count
@@ -56,7 +57,7 @@ def blur_px(grey: Grey, inside: Bool[np.ndarray, "height width"] | None = None) 
     on_edge = (slope >= wide[y + step_y, x + step_x]) & (slope >= wide[y - step_y, x - step_x])
     slope, ratio = slope[on_edge], (narrow[y, x] / slope)[on_edge]
     squared = np.maximum(ratio * ratio, 1.0001)
-    variance = (_WIDE_PX**2 - squared * _NARROW_PX**2) / (squared - 1)
+    variance = (_WIDE_PX**2 - squared * _NARROW_PX**2) / (squared - 1) - _STENCIL_VARIANCE
     deviation = np.sqrt(np.clip(variance, 0, None))
     turn = np.arctan2(slope_y[on_edge], slope_x[on_edge]) / math.pi
     direction = np.floor(turn * _DIRECTIONS).astype(np.intp) % _DIRECTIONS
@@ -82,7 +83,7 @@ def _sharp_quarter(deviation: Float[np.ndarray, "edges"], slope: Float[np.ndarra
     return float(np.percentile(deviation[strongest], _SHARPEST_PERCENT))
 
 
-def small_grey(rgb: Rgb, long_side_px: int) -> Grey:
+def small_grey(rgb: Rgb, long_side_px: int) -> Float[np.ndarray, "small_height small_width"]:
     """Luma in 8-bit steps, area-averaged to a long side of at most `long_side_px`."""
     grey = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)
     return _fitted(grey, long_side_px).astype(np.float32)
@@ -141,7 +142,9 @@ def figures(
     }
 
 
-def thumbnail(rgb: Rgb, alpha: UInt8[np.ndarray, "height width"] | None) -> UInt8[np.ndarray, "height width"]:
+def thumbnail(
+    rgb: Rgb, alpha: UInt8[np.ndarray, "height width"] | None
+) -> UInt8[np.ndarray, "small_height small_width"]:
     """A small grey copy by which near duplicates are told; what alpha hides is mid-grey."""
     small = small_grey(rgb, THUMBNAIL_PX)
     if alpha is not None:

@@ -190,7 +190,7 @@ def judge_levels(candidates: list[Candidate]) -> str:
             abs(level - statistics.median(levels[max(0, i - NEIGHBOURS) : i + NEIGHBOURS + 1]))
             for i, level in enumerate(levels)
         ]
-        if statistics.quantiles(jumps, n=10)[-1] > limit:
+        if sorted(jumps)[9 * len(jumps) // 10] > limit:
             worst = max(range(len(photos)), key=jumps.__getitem__)
             told.append(f"{words} by {jumps[worst]:.1f} stops in {photos[worst].found.name}")
     if not told:
