@@ -40,8 +40,11 @@ LAYERS = (
 EVERYWHERE = {"torch", "numpy", "jaxtyping"}
 PLACES = {
     "OpenEXR": ("formats/*.py",),
-    "PIL": ("formats/images*.py", "formats/exif.py"),
-    "cv2": ("formats/images*.py", "formats/resample.py", "formats/video*.py", "stages/masks*.py", "stages/world*.py"),
+    "PIL": ("formats/images*.py", "formats/exif.py", "formats/headers.py"),
+    "cv2": (
+        *("formats/images*.py", "formats/resample.py", "formats/video*.py"),
+        *("stages/ingest*.py", "stages/masks*.py", "stages/world*.py"),
+    ),
     "embreex": ("geometry/visibility.py", "shading/visibility.py"),
     "fast_simplification": ("geometry/decimate.py",),
     "hydra": ("config.py",),
