@@ -63,9 +63,9 @@ class IngestConfig:
         max_file_mib: Larger files are refused.
         max_megapixels: Photos of more pixels are refused, by their header.
         max_frames: Files of more frames are refused: they are films.
-        decode_timeout_s: Limit for decoding one photo.
+        decode_timeout_s: Processor time that decoding one photo may take, and a tenth of the time that passes.
         max_memory_mib: Memory that decoding one photo may take.
-        max_image_px: Photos with a longer side are scaled down to it; no stage uses more.
+        max_image_px: Photos with a longer side are scaled down by a whole factor to stay below; no stage uses more.
         min_image_px: Photos with a shorter long side are refused; features need tens of pixels around them.
         max_blur_px: Photos whose edges are smeared by a Gaussian of a larger deviation are refused; measured at a
             long side of at most 1024 px, where sharp photos have 0.5 to 1.

@@ -246,9 +246,12 @@ def read_texture(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     return decode_texture(read_regular(path, max_bytes=MAX_FILE_BYTES), path)
 
 
-def write_png(path: Path, image: UInt8[np.ndarray, "height width *channels"]) -> None:
-    """Write grey, RGB or RGBA (straight alpha) as PNG: the same pixels give the same bytes."""
-    write_atomic(path, encode_png(image))
+def write_png(path: Path, image: UInt8[np.ndarray, "height width *channels"], *, compress_level: int = 6) -> None:
+    """Write grey, RGB or RGBA (straight alpha) as PNG: the same pixels give the same bytes.
+
+    Level 1 of zlib's takes a quarter of the time of 6, and makes photos a tenth larger.
+    """
+    write_atomic(path, encode_png(image, compress_level=compress_level))
 
 
 def write_mask(path: Path, mask: Float[Tensor, "height width"]) -> None:
@@ -261,10 +264,10 @@ def write_jpeg(path: Path, image: UInt8[np.ndarray, "height width 3"], *, qualit
     write_atomic(path, encode_jpeg(image, quality=quality))
 
 
-def encode_png(image: UInt8[np.ndarray, "height width *channels"]) -> bytes:
+def encode_png(image: UInt8[np.ndarray, "height width *channels"], *, compress_level: int = 6) -> bytes:
     """Grey, RGB or RGBA pixels as the bytes of a PNG file without metadata."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=6)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=compress_level)
     return buffer.getvalue()
 
 
