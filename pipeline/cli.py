@@ -83,9 +83,17 @@ def _add_run(commands: _Commands) -> None:
         "--images",
         type=Path,
         action="append",
-        required=True,
+        default=[],
         metavar="DIR",
         help="folder of photos, or its parent; once more for each pass with the object turned over in between",
+    )
+    run.add_argument(
+        "--video",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="video around the object, whose sharpest frames are taken; each is a pass of its own",
     )
     run.add_argument("--recursive", action="store_true", help="take the photos of all sub-folders")
     run.add_argument("--masks", type=Path, metavar="DIR", help="folder of masks (default: masks/ beside the photos)")
@@ -210,6 +218,8 @@ def _rgb(text: str) -> tuple[float, float, float]:
 
 def _run(parsed: argparse.Namespace) -> int:
     overrides = _overrides(parsed.rest)
+    if not parsed.images + parsed.video:
+        raise UsageError("there is nothing to start from", remedy="name a folder with --images DIR or a --video FILE")
     for folder in parsed.images:
         if not folder.is_dir():  # before the slow imports
             raise UsageError(
@@ -226,13 +236,14 @@ def _run(parsed: argparse.Namespace) -> int:
     composed = dataclasses.replace(composed, world=dataclasses.replace(composed.world, **told))
     from pipeline.run import run
 
-    out = parsed.out or Path("runs") / _run_name(parsed.images[0])
+    out = parsed.out or Path("runs") / _run_name(parsed.images[0] if parsed.images else parsed.video[0].with_suffix(""))
     parsed.out = out
     reporter = Reporter(quiet=parsed.quiet)
     solve = parsed.poses == "solve"
     poses = None if solve or parsed.poses is None else Path(parsed.poses)
     inputs = Inputs(
         images=tuple(parsed.images),
+        videos=tuple(parsed.video),
         masks=parsed.masks,
         poses=poses,
         solve_poses=solve,

@@ -73,6 +73,7 @@ class IngestConfig:
         max_clipped: Photos with a larger share of the object (or of the picture's middle) clipped are refused, and
             those with a larger share black.
         max_soft_mask: Masks with a larger share that is neither object nor background are told.
+        video_frames: Frames taken from a video, at most: enough for a turn around an object in steps of 6 degrees.
         thin_bursts: Of near duplicates keep the sharpest only; photos with poses are all kept.
     """
 
@@ -88,6 +89,7 @@ class IngestConfig:
     max_blur_ratio: float = 3.0
     max_clipped: float = 0.9
     max_soft_mask: float = 0.1
+    video_frames: int = 60
     thin_bursts: bool = True
 
     def __post_init__(self) -> None:
@@ -104,6 +106,7 @@ class IngestConfig:
         _require(self, "max_blur_ratio", low=1, high=1000)
         _require(self, "max_clipped", low=0, high=1)
         _require(self, "max_soft_mask", low=0, high=1)
+        _require(self, "video_frames", low=3, high=10_000)
 
 
 @dataclass(frozen=True, kw_only=True)
