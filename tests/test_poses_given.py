@@ -241,7 +241,10 @@ def test_sizes_that_were_rounded_are_resized_photos(size: tuple[int, int], tmp_p
 def test_a_lens_that_folds_its_image_over_is_named(tmp_path: Path) -> None:
     made = synthesize("OPENCV", [300, 300, 160, 120, -3.0, 0.1, 0, 0])
     poses = posed_model.write_transforms(made, tmp_path / "t.json")
-    with pytest.raises(InputError, match=r"frame000000.png: its lens: undistorted, .*FULL_OPENCV \[300"):
+    with pytest.raises(
+        InputError,
+        match=r"frame000000.png: its lens: FULL_OPENCV \[300.0, .* is impossible: without distortion, .*--poses solve",
+    ):
         run(as_photos(made, tmp_path / "photos", poses), tmp_path)
 
 

@@ -1,5 +1,6 @@
 """Poses that came along with the photos."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,17 +80,18 @@ def _undistort(bent: list[tuple[Photo, Lens]], config: PosesConfig, context: Sta
     lenses = list(dict.fromkeys(lens for _, lens in bent))
     arguments = {
         "folder": str(context.folder),
-        "lenses": [vars(lens) | {"params": lens.params} for lens in lenses],
-        "photos": [photo_record(photo) | {"lens": lenses.index(lens)} for photo, lens in bent],
+        "lenses": [dataclasses.asdict(lens) for lens in lenses],
+        "photos": [photo_record(photo) for photo, _ in bent],
+        "lens_of": [lenses.index(lens) for _, lens in bent],
     }
     result = run_child(
-        "pipeline.stages.sfm_undistort:undistort_photos",
+        "pipeline.stages.sfm_given:undistort_photos",
         arguments,
         timeout_s=config.timeout_s,
         log=context.folder / "undistort.log",
         progress=context.progress,
     )
-    return {record["name"]: record for record in result["views"]}
+    return {record["photo"]: record for record in result["views"]}
 
 
 def _view(photo: Photo, given: GivenCamera, record: dict[str, Any] | None, folder: Path) -> View:
