@@ -214,7 +214,9 @@ def test_without_a_photo_on_its_side_the_program_tells(tmp_path: Path) -> None:
     for write, turned in ((posed_model.write_transforms, False), (posed_model.write_metashape, True)):
         made_poses = write(synthesize("OPENCV"), tmp_path / ("m.xml" if turned else "t.json"))
         photos = turned_photos(as_photos(made, tmp_path / "photos", made_poses), [3] * 8, tmp_path / "photos")
-        camera = run(photos, tmp_path / made_poses.stem)[0].views[0].camera
+        capture, warnings = run(photos, tmp_path / made_poses.stem)
+        assert [w[:31] for w in warnings] == ([] if turned else ["8 photos, as camera000001_frame"])
+        camera = capture.views[0].camera
         _, rotation, _, _ = posed_model.poses(made)[0]
         agree = float((camera.cam_from_world[:3, :3].numpy() * rotation.T).sum())
         assert agree == pytest.approx(-1 if turned else 3, abs=1e-9)

@@ -89,7 +89,7 @@ def _poses(path: Path, cameras: list[GivenCamera], total: int) -> GivenPoses:
     note = "the tangential distortion t1, t2 is taken in OpenCV's order, which the vendor does not document"
     return GivenPoses(
         program="RealityScan",
-        as_stored=False,
+        as_stored=None,
         path=path,
         cameras=tuple(cameras),
         total=total,

@@ -56,7 +56,7 @@ def given_views(photos: Photos, path: Path, config: PosesConfig, context: StageC
         )
     for note in given.notes:
         context.warn(f"{path.name}: {note}")
-    fitted = fit_to_photos(matched, given)
+    fitted = fit_to_photos(matched, given, context.warn)
     bent = [(photo, camera.lens) for camera, photo in fitted if not camera.lens.is_pinhole]
     undistorted = _undistort(bent, config, context) if bent else {}
     views = [_view(photo, camera, undistorted.get(photo.name), context.folder) for camera, photo in fitted]
