@@ -82,8 +82,10 @@ def test_photos_of_a_pinhole_are_used_as_they_are(tmp_path: Path) -> None:
     made = synthesize("PINHOLE")
     poses = posed_model.write_colmap(made, tmp_path / "sparse", text=True)
     photos = as_photos(made, tmp_path / "photos", poses)
+    deep = dataclasses.replace(photos.photos[0], deep_path=tmp_path / "deep.exr")
+    photos = dataclasses.replace(photos, photos=(deep, *photos.photos[1:]))
     capture, _ = run(photos, tmp_path)
-    assert [v.image_path for v in capture.views] == [p.image_path for p in photos.photos]
+    assert [v.image_path for v in capture.views] == [p.deep_path or p.image_path for p in photos.photos]
     assert [v.mask_path for v in capture.views] == [p.mask_path for p in photos.photos]
     assert not (tmp_path / "poses/images").exists() and not (tmp_path / "poses/undistort.log").exists()
 

@@ -98,7 +98,7 @@ def _view(photo: Photo, given: GivenCamera, record: dict[str, Any] | None, folde
     if record is None:
         lens = given.lens
         camera = Camera(K=lens.K, cam_from_world=given.cam_from_world, width=lens.width, height=lens.height)
-        return still_view(photo, photo.image_path, photo.mask_path, camera)
+        return still_view(photo, photo.deep_path or photo.image_path, photo.mask_path, camera)
     camera = Camera(
         K=torch.tensor(record["K"], dtype=torch.float64),
         cam_from_world=given.cam_from_world,
