@@ -79,7 +79,16 @@ def _add_run(commands: _Commands) -> None:
         epilog="Settings: section.key=value, as in quality=draft or appearance.steps=200; all keys with their "
         "units and defaults are in pipeline/config.py, and the run writes the composed ones to OUT/config.yaml.",
     )
-    run.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos, or its parent")
+    run.add_argument(
+        "--images",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="folder of photos, or its parent; once more for each pass with the object turned over in between",
+    )
+    run.add_argument("--recursive", action="store_true", help="take the photos of all sub-folders")
+    run.add_argument("--masks", type=Path, metavar="DIR", help="folder of masks (default: masks/ beside the photos)")
     run.add_argument(
         "--poses",
         metavar="FILE|DIR|solve",
@@ -201,12 +210,13 @@ def _rgb(text: str) -> tuple[float, float, float]:
 
 def _run(parsed: argparse.Namespace) -> int:
     overrides = _overrides(parsed.rest)
-    if not parsed.images.is_dir():  # before the slow imports
-        raise UsageError(
-            "is a file" if parsed.images.exists() else "does not exist",
-            path=parsed.images,
-            remedy="name the folder of your photos with --images DIR",
-        )
+    for folder in parsed.images:
+        if not folder.is_dir():  # before the slow imports
+            raise UsageError(
+                "is a file" if folder.exists() else "does not exist",
+                path=folder,
+                remedy="name the folder of your photos with --images DIR",
+            )
     from pipeline import config
     from pipeline.discovery import Inputs
     from pipeline.progress import Reporter
@@ -216,12 +226,18 @@ def _run(parsed: argparse.Namespace) -> int:
     composed = dataclasses.replace(composed, world=dataclasses.replace(composed.world, **told))
     from pipeline.run import run
 
-    out = parsed.out or Path("runs") / _run_name(parsed.images)
+    out = parsed.out or Path("runs") / _run_name(parsed.images[0])
     parsed.out = out
     reporter = Reporter(quiet=parsed.quiet)
     solve = parsed.poses == "solve"
     poses = None if solve or parsed.poses is None else Path(parsed.poses)
-    inputs = Inputs(images=(parsed.images,), poses=poses, solve_poses=solve)
+    inputs = Inputs(
+        images=tuple(parsed.images),
+        masks=parsed.masks,
+        poses=poses,
+        solve_poses=solve,
+        recursive=parsed.recursive,
+    )
     result = run(composed, inputs=inputs, out=out, reporter=reporter)
     reporter.line(f"asset       {result.asset}")
     reporter.line(f"preview     {result.preview}")
