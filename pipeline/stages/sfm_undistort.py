@@ -24,10 +24,17 @@ def undistortion(camera: pycolmap.Camera) -> tuple[pycolmap.Camera, Lookup]:
 
 
 def write_pictures(photo: Photo, lookup: Lookup, folder: Path) -> dict[str, str | None]:
-    """Write a photo and its mask without distortion into `images` and `masks` of `folder`; returns their names."""
+    """Write a photo and its mask without distortion into `images` and `masks` of `folder`; returns their names.
+
+    Of a photo with more than 8 bits, the deep picture is written: a 16-bit PNG or an EXR.
+    """
     stem = photo.image_path.stem
-    image_path, mask_name = folder / "images" / f"{stem}.jpg", None
-    images.write_jpeg(image_path, resample(images.read_image(photo.image_path), lookup), quality=97)
+    if photo.deep_path:
+        image_path = images.write_deep(folder / "images" / stem, resample(images.read_deep(photo.deep_path), lookup))
+    else:
+        image_path = folder / "images" / f"{stem}.jpg"
+        images.write_jpeg(image_path, resample(images.read_image(photo.image_path), lookup), quality=97)
+    mask_name = None
     if photo.mask_path:
         mask_name = f"{stem}.png"
         coverage = (images.read_mask(photo.mask_path) * 255).round().numpy().astype(np.uint8)
