@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"recon {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_check(commands)
     _add_render(commands)
     return parser
 
@@ -95,6 +96,37 @@ def _add_run(commands: _Commands) -> None:
     run.add_argument("--quiet", action="store_true", help="print warnings and errors only")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="settings")
     run.set_defaults(run=_run)
+
+
+def _add_check(commands: _Commands) -> None:
+    check = commands.add_parser(
+        "check",
+        help="say whether the photos are enough, and what to shoot next",
+        description="Read the photos, pose them quickly, and say which are usable, from where they look at the "
+        "object, how wide the widest gap is, and what to shoot next, before an hour is spent on a run.",
+        epilog="Writes OUT/check.json and OUT/coverage.png. Exit codes: 0 usable, 3 too few readable photos, 4 nothing "
+        "can be reconstructed. Settings are those of recon run.",
+    )
+    check.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos, or its parent")
+    check.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (default: runs/NAME-check)")
+    check.add_argument("--quiet", action="store_true", help="print warnings and errors only")
+    check.add_argument("overrides", nargs="*", metavar="key=value", help="settings")
+    check.set_defaults(run=_check)
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    overrides = _overrides(parsed.rest)
+    _require_folder(parsed.images)
+    from pipeline import config
+    from pipeline.check.command import CheckRequest, check, light
+    from pipeline.discovery import Inputs
+    from pipeline.progress import Reporter
+
+    parsed.out = parsed.out or Path("runs") / f"{_run_name(parsed.images)}-check"
+    inputs = Inputs(images=(parsed.images,))
+    request = CheckRequest(inputs=inputs, out=parsed.out, config=light(config.load(overrides)))
+    check(request, Reporter(quiet=parsed.quiet))
+    return 0
 
 
 def _add_render(commands: _Commands) -> None:
@@ -195,12 +227,7 @@ def _rgb(text: str) -> tuple[float, float, float]:
 
 def _run(parsed: argparse.Namespace) -> int:
     overrides = _overrides(parsed.rest)
-    if not parsed.images.is_dir():  # before the slow imports
-        raise UsageError(
-            "is a file" if parsed.images.exists() else "does not exist",
-            path=parsed.images,
-            remedy="name the folder of your photos with --images DIR",
-        )
+    _require_folder(parsed.images)
     from pipeline import config
     from pipeline.discovery import Inputs
     from pipeline.progress import Reporter
@@ -218,6 +245,16 @@ def _run(parsed: argparse.Namespace) -> int:
     reporter.line(f"preview     {result.preview}")
     reporter.line(f"done in {result.seconds / 60:.1f} min")
     return 0
+
+
+def _require_folder(images: Path) -> None:
+    """Refuse a missing folder before the slow imports."""
+    if not images.is_dir():
+        raise UsageError(
+            "is a file" if images.exists() else "does not exist",
+            path=images,
+            remedy="name the folder of your photos with --images DIR",
+        )
 
 
 def _run_name(images: Path) -> str:

@@ -32,7 +32,7 @@ LAYERS = (
     ("runtime", "warmup"),
     ("workspace",),
     ("synthetic", "stages"),
-    ("run", "render"),
+    ("run", "render", "check"),
     ("cli",),
 )
 
@@ -40,7 +40,7 @@ LAYERS = (
 EVERYWHERE = {"torch", "numpy", "jaxtyping"}
 PLACES = {
     "OpenEXR": ("formats/*.py",),
-    "PIL": ("formats/images.py", "formats/exif.py"),
+    "PIL": ("formats/images.py", "formats/exif.py", "check/picture.py"),
     "cv2": ("formats/images.py", "formats/resample.py", "formats/video.py", "stages/masks*.py", "stages/world*.py"),
     "embreex": ("geometry/visibility.py", "shading/visibility.py"),
     "fast_simplification": ("geometry/decimate.py",),
