@@ -16,6 +16,7 @@ from pipeline import __version__
 from pipeline.errors import InterruptedRunError, ReconError, UsageError
 
 if TYPE_CHECKING:
+    from pipeline.discovery import Inputs
     from pipeline.render.viewpoints import CameraFile, Turntable
 
 _AOVS = ("normal", "base_color", "orm", "depth", "mask")
@@ -80,7 +81,7 @@ def _add_run(commands: _Commands) -> None:
         epilog="Settings: section.key=value, as in quality=draft or appearance.steps=200; all keys with their "
         "units and defaults are in pipeline/config.py, and the run writes the composed ones to OUT/config.yaml.",
     )
-    run.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos, or its parent")
+    _add_inputs(run)
     run.add_argument("--out", type=Path, metavar="DIR", help="where the run works (default: runs/NAME)")
     run.add_argument("--config", type=Path, metavar="YAML", help="repeat the run of this config.yaml")
     world = run.add_argument_group(
@@ -98,6 +99,25 @@ def _add_run(commands: _Commands) -> None:
     run.set_defaults(run=_run)
 
 
+def _add_inputs(command: argparse.ArgumentParser) -> None:
+    """The options that say what there is: run and check take the same."""
+    command.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos, or its parent")
+    command.add_argument(
+        "--poses",
+        metavar="FILE|DIR|solve",
+        help="poses of the photos: transforms.json, a COLMAP model, poses_bounds.npy, Metashape's or RealityScan's "
+        "cameras (default: those beside the photos, or else solved); solve: do not read any",
+    )
+
+
+def _inputs(parsed: argparse.Namespace) -> "Inputs":
+    from pipeline.discovery import Inputs
+
+    solve = parsed.poses == "solve"
+    poses = None if solve or parsed.poses is None else Path(parsed.poses)
+    return Inputs(images=(parsed.images,), poses=poses, solve_poses=solve)
+
+
 def _add_check(commands: _Commands) -> None:
     check = commands.add_parser(
         "check",
@@ -107,7 +127,7 @@ def _add_check(commands: _Commands) -> None:
         epilog="Writes OUT/check.json and OUT/coverage.png. Exit codes: 0 usable, 3 too few readable photos, 4 nothing "
         "can be reconstructed. Settings are those of recon run.",
     )
-    check.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos, or its parent")
+    _add_inputs(check)
     check.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (default: runs/NAME-check)")
     check.add_argument("--quiet", action="store_true", help="print warnings and errors only")
     check.add_argument("overrides", nargs="*", metavar="key=value", help="settings")
@@ -119,12 +139,10 @@ def _check(parsed: argparse.Namespace) -> int:
     _require_folder(parsed.images)
     from pipeline import config
     from pipeline.check.command import CheckRequest, check, light
-    from pipeline.discovery import Inputs
     from pipeline.progress import Reporter
 
     parsed.out = parsed.out or Path("runs") / f"{_run_name(parsed.images)}-check"
-    inputs = Inputs(images=(parsed.images,))
-    request = CheckRequest(inputs=inputs, out=parsed.out, config=light(config.load(overrides)))
+    request = CheckRequest(inputs=_inputs(parsed), out=parsed.out, config=light(config.load(overrides)))
     check(request, Reporter(quiet=parsed.quiet))
     return 0
 
@@ -229,7 +247,6 @@ def _run(parsed: argparse.Namespace) -> int:
     overrides = _overrides(parsed.rest)
     _require_folder(parsed.images)
     from pipeline import config
-    from pipeline.discovery import Inputs
     from pipeline.progress import Reporter
 
     composed = config.load(overrides, parsed.config)
@@ -240,7 +257,7 @@ def _run(parsed: argparse.Namespace) -> int:
     out = parsed.out or Path("runs") / _run_name(parsed.images)
     parsed.out = out
     reporter = Reporter(quiet=parsed.quiet)
-    result = run(composed, inputs=Inputs(images=(parsed.images,)), out=out, reporter=reporter)
+    result = run(composed, inputs=_inputs(parsed), out=out, reporter=reporter)
     reporter.line(f"asset       {result.asset}")
     reporter.line(f"preview     {result.preview}")
     reporter.line(f"done in {result.seconds / 60:.1f} min")

@@ -39,6 +39,9 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
         runtime = make_runtime(config.runtime)
         if runtime.note:
             reporter.line(runtime.note)
+        if source.other_poses:
+            others = ", ".join(path.name for path in source.other_poses[:4])
+            reporter.line(f"poses are read from {source.poses_path}, not from {others}; --poses chooses")
         workspace = Workspace(root=out, runtime=runtime, reporter=reporter)
         configuration.save(config, out / "config.yaml")
 
