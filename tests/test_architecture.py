@@ -32,7 +32,7 @@ LAYERS = (
     ("runtime", "warmup"),
     ("workspace",),
     ("synthetic", "stages"),
-    ("run", "render"),
+    ("run", "render", "check"),
     ("cli",),
 )
 
@@ -40,7 +40,7 @@ LAYERS = (
 EVERYWHERE = {"torch", "numpy", "jaxtyping"}
 PLACES = {
     "OpenEXR": ("formats/*.py",),
-    "PIL": ("formats/images*.py", "formats/exif.py", "formats/headers.py"),
+    "PIL": ("formats/images*.py", "formats/exif.py", "formats/headers.py", "check/picture.py"),
     "cv2": (
         *("formats/images*.py", "formats/resample.py", "formats/video*.py"),
         *("stages/ingest*.py", "stages/masks*.py", "stages/world*.py"),
