@@ -68,6 +68,7 @@ def _add_run(commands: _Commands) -> None:
     )
     run.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos, or its parent")
     run.add_argument("--out", type=Path, metavar="DIR", help="where the run works (default: runs/NAME)")
+    run.add_argument("--mask-model", type=Path, metavar="FILE", help="ONNX model that makes missing masks (u2net, ..)")
     run.add_argument("--config", type=Path, metavar="YAML", help="repeat the run of this config.yaml")
     run.add_argument("--quiet", action="store_true", help="print warnings and errors only")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="settings")
@@ -188,7 +189,8 @@ def _run(parsed: argparse.Namespace) -> int:
     out = parsed.out or Path("runs") / _run_name(parsed.images)
     parsed.out = out
     reporter = Reporter(quiet=parsed.quiet)
-    result = run(composed, inputs=Inputs(images=(parsed.images,)), out=out, reporter=reporter)
+    inputs = Inputs(images=(parsed.images,), mask_model=parsed.mask_model)
+    result = run(composed, inputs=inputs, out=out, reporter=reporter)
     reporter.line(f"asset       {result.asset}")
     reporter.line(f"preview     {result.preview}")
     reporter.line(f"done in {result.seconds / 60:.1f} min")

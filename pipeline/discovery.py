@@ -24,6 +24,7 @@ class Inputs:
         masks: A folder of masks, or none to look for one beside the photos.
         poses: A file or folder of poses in one of the formats that are read, or none to look for one beside the photos.
         recursive: Whether photos in sub-folders count.
+        mask_model: An ONNX model that makes missing masks, or none.
     """
 
     images: tuple[Path, ...]
@@ -31,6 +32,7 @@ class Inputs:
     masks: Path | None = None
     poses: Path | None = None
     recursive: bool = False
+    mask_model: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
         ReconError: Of the kind that says what stopped the run.
     """
     start = time.monotonic()
+    model = masks.find_model(inputs.mask_model, config.masks)
     source = discover(inputs)
     if out.resolve() in {folder.resolve() for folder in (*inputs.images, source.folder)}:
         raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
@@ -47,7 +48,8 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
             compile_kernels(reporter.line)  # not before the photos proved usable
         posed = workspace.stage(poses.STAGE, config.poses, photos)
         settled = workspace.stage(world.STAGE, config.world, posed)
-        capture = workspace.stage(masks.STAGE, config.masks, settled)
+        segmenter = Staged(value=model, key=model.sha256 if model else "")
+        capture = workspace.stage(masks.STAGE, config.masks, settled, segmenter)
         mesh = workspace.stage(geometry.STAGE, config.geometry, capture)
         blank = workspace.stage(unwrap.STAGE, config.unwrap, mesh)
         asset = workspace.stage(appearance.STAGE, config.appearance, capture, blank)

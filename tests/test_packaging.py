@@ -45,7 +45,7 @@ def test_wheel_names_command_licence_and_pythons(wheel: zipfile.ZipFile) -> None
     assert "Apache License" in texts["LICENSE"]
     for line in ("Name: recon-pbr", "License-Expression: Apache-2.0", "Requires-Python: <3.14,>=3.11"):
         assert line in texts["METADATA"]
-    assert {"gpu", "bench", "dev"} == set(re.findall(r"Provides-Extra: (\w+)", texts["METADATA"]))
+    assert {"gpu", "masks", "bench", "dev"} == set(re.findall(r"Provides-Extra: (\w+)", texts["METADATA"]))
 
 
 @pytest.mark.parametrize(
