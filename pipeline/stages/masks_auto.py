@@ -14,7 +14,7 @@ from pipeline.config import MasksConfig
 from pipeline.errors import CaptureError
 from pipeline.formats import images
 from pipeline.scene import Capture, View
-from pipeline.stages.masks_backdrop import backdrop_densities
+from pipeline.stages.masks_backdrop import find_backdrops
 from pipeline.stages.masks_outline import clean, refine
 from pipeline.stages.masks_segment import REMEDY, Segment, segment
 from pipeline.stages.masks_stereo import match_views
@@ -35,7 +35,9 @@ def make_masks(capture: Capture, config: MasksConfig, context: StageContext) -> 
     threads = context.runtime.threads
     views = in_parallel(lambda v: load_view(v, config.working_px), capture.views, threads)
     plane = find_plane(capture.points.numpy(), context.runtime.seed)
-    backdrops = backdrop_densities(views, threads)
+    found = find_backdrops(views, threads)
+    plain = any(b is not None for b in found)
+    backdrops = [b.density(v) if b else np.zeros(v.shape, np.float32) for b, v in zip(found, views, strict=True)]
     context.progress(0.1, "matching neighbouring photos")
     matches = match_views(views, plane, threads)
     context.progress(0.5, "telling the object from its surroundings")
@@ -43,13 +45,13 @@ def make_masks(capture: Capture, config: MasksConfig, context: StageContext) -> 
         views,
         matches,
         plane,
-        backdrops,
+        backdrops if plain else None,
         rounds=config.rounds,
         threads=threads,
         progress=lambda share: context.progress(0.5 + 0.4 * share, "telling the object from its surroundings"),
     )
     _check(segments, context)
-    context.metrics.update(support_found=float(plane is not None), plain_backdrop=float(backdrops is not None))
+    context.metrics.update(support_found=float(plane is not None), plain_backdrop=float(plain))
     context.progress(0.9, "drawing outlines")
     folder = context.folder / "masks"
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
+from pipeline.scene import Camera
 from pipeline.stages.masks_views import WorkView, in_parallel
 
 RIM = 0.03  # width of the rim as a share of the photo's longer side
@@ -14,57 +15,42 @@ PLAIN = 0.85  # share of the rim that must follow it, as the object may reach ov
 MOST = 0.8  # share of the photos that must be plain
 NOISE = 2.0  # scatter, at least: JPEG's blocks and soft shadows
 SAMPLES = 4000
-BLUR = 1.0  # pixels, against the noise of single ones
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Backdrop:
-    """The plain backdrop of one photo.
+    """The colour of one photo's backdrop: a quadratic polynomial over the photo, and the scatter around it."""
 
-    Attributes:
-        lab: Its colour at every pixel, L*a*b*.
-        sigma: How far colours scatter around it, L*a*b* units.
-    """
-
-    lab: Float[np.ndarray, "height width 3"]
+    camera: Camera
+    model: Float[np.ndarray, "6 3"]
     sigma: float
 
-    def density(self, lab: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
-        """Probability per cubic unit of L*a*b* of each pixel's colour if it shows the backdrop."""
-        off = np.square(cv2.GaussianBlur(lab, (0, 0), BLUR) - self.lab).sum(-1)
-        volume = (self.sigma * np.sqrt(2 * np.pi)) ** 3
-        return (np.exp(-0.5 * off / self.sigma**2) / volume).astype(np.float32)
+    def lab(self, view: WorkView) -> Float[np.ndarray, "height width 3"]:
+        """Its colour, L*a*b*, at every pixel of the photo, or of a window of it."""
+        return (_terms(view.camera, self.camera) @ self.model).astype(np.float32)
+
+    def density(self, view: WorkView) -> Float[np.ndarray, "height width"]:
+        """Probability per cubic unit of L*a*b* of each pixel's colour if it shows the backdrop.
+
+        Args:
+            view: The photo, or a window of it.
+        """
+        off = np.square(cv2.GaussianBlur(view.lab, (0, 0), 1.0) - self.lab(view)).sum(-1)
+        return (np.exp(-0.5 * off / self.sigma**2) / (self.sigma * np.sqrt(2 * np.pi)) ** 3).astype(np.float32)
 
 
 def find_backdrops(views: list[WorkView], threads: int) -> list[Backdrop | None]:
-    """The backdrop of every photo that has a plain one."""
-    return in_parallel(_find, views, threads)
-
-
-def mostly_plain(backdrops: list[Backdrop | None]) -> bool:
-    """Whether most photos have a plain backdrop."""
-    return sum(b is not None for b in backdrops) >= MOST * len(backdrops)
-
-
-def backdrop_densities(views: list[WorkView], threads: int) -> list[Float[np.ndarray, "height width"]] | None:
-    """Per pixel the probability per cubic unit of L*a*b* of its colour if it shows the backdrop.
-
-    Returns:
-        One image per view, 0 where a photo has no plain backdrop; none when most photos have none.
-    """
-    found = find_backdrops(views, threads)
-    if not mostly_plain(found):
-        return None
-    pairs = zip(views, found, strict=True)
-    return [np.zeros(v.shape, np.float32) if b is None else b.density(v.lab) for v, b in pairs]
+    """What each photo's object stands before; none for a photo with a busy rim, and for all when most have one."""
+    found = in_parallel(_find, views, threads)
+    plain = sum(backdrop is not None for backdrop in found)
+    return found if plain >= MOST * len(views) else [None] * len(views)
 
 
 def _find(view: WorkView) -> Backdrop | None:
-    """Fit a smooth function to the colours of the rim; none when they do not follow it."""
-    lab = cv2.GaussianBlur(view.lab, (0, 0), BLUR)
-    terms = _terms(view.shape)
+    """Fit the rim of a whole photo."""
+    lab = cv2.GaussianBlur(view.lab, (0, 0), 1.0)
     rim = _rim(view.shape)
-    chosen, colors = terms[rim], lab[rim]
+    chosen, colors = _terms(view.camera, view.camera)[rim], lab[rim]
     every = max(1, len(chosen) // SAMPLES)
     chosen, colors = chosen[::every], colors[::every]
     kept = np.linalg.norm(colors - np.median(colors, 0), axis=1) < 5 * EVEN
@@ -77,13 +63,16 @@ def _find(view: WorkView) -> Backdrop | None:
     scatter = float(np.sqrt(np.square(residual[kept]).mean()))
     if kept.mean() < PLAIN or scatter > EVEN:
         return None
-    sigma = max(NOISE, 2 * scatter)  # the model was fitted at the rim and is used inside of it
-    return Backdrop(lab=(terms @ model).astype(np.float32), sigma=sigma)
+    # the model was fitted at the rim and is used inside of it
+    return Backdrop(camera=view.camera, model=model, sigma=max(NOISE, 2 * scatter))
 
 
-def _terms(shape: tuple[int, int]) -> Float[np.ndarray, "height width 6"]:
-    """Quadratic polynomials in x and y from -1 to 1."""
-    y, x = np.meshgrid(np.linspace(-1, 1, shape[0]), np.linspace(-1, 1, shape[1]), indexing="ij")
+def _terms(camera: Camera, whole: Camera) -> Float[np.ndarray, "height width 6"]:
+    """Quadratic polynomials in x and y, which run from -1 to 1 over the `whole` photo, at the pixels of `camera`."""
+    to_whole = whole.K.numpy() @ np.linalg.inv(camera.K.numpy())
+    x = (np.arange(camera.width) + 0.5) * to_whole[0, 0] + to_whole[0, 2]
+    y = (np.arange(camera.height) + 0.5) * to_whole[1, 1] + to_whole[1, 2]
+    x, y = np.meshgrid(2 * x / whole.width - 1, 2 * y / whole.height - 1)
     return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)
 
 

@@ -119,7 +119,7 @@ def check_masks(masks: list[SmallMask], seen: list[Image]) -> list[MaskCheck]:
     checks = []
     for m, s, agreement in zip(masks, seen, ious, strict=True):
         inside, hull = m.mask > 0.5, s > 0.5
-        outside = _share(inside & ~hull, inside)
+        outside = 1 - contained(m.mask, s) if inside.any() else 0.0
         missing = _share(hull & ~inside, hull)
         soft = soft_share(m)
         flags = []
@@ -181,6 +181,12 @@ def iou(first: Image, second: Image) -> float:
     """Intersection over union of what two images cover by more than half; 1 for two empty ones."""
     a, b = first > 0.5, second > 0.5
     return float((a & b).sum()) / float((a | b).sum()) if (a | b).any() else 1.0
+
+
+def contained(mask: Image, silhouette: Image) -> float:
+    """Share of what a mask covers by more than half that a silhouette covers, too."""
+    inside = mask > 0.5
+    return _share(inside & (silhouette > 0.5), inside)
 
 
 def _share(part: Bool[np.ndarray, "height width"], whole: Bool[np.ndarray, "height width"]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from pipeline.config import MasksConfig
 from pipeline.errors import CaptureError, InputError
@@ -15,15 +15,15 @@ from pipeline.formats.resample import resize
 from pipeline.geometry.outline import mask_distance
 from pipeline.scene import Camera, Capture, View
 from pipeline.stages.masks_auto import LARGEST, SMALLEST, make_masks
-from pipeline.stages.masks_checks import SmallMask, hulls_of_others, iou
-from pipeline.stages.masks_key import key_backdrop
+from pipeline.stages.masks_checks import SmallMask, contained, hulls_of_others
+from pipeline.stages.masks_key import key_backdrop, unmix
 from pipeline.stages.masks_model import MaskModel, predict
 from pipeline.stages.masks_outline import clean, refine
 from pipeline.stages.masks_views import in_parallel
 from pipeline.workspace import StageContext
 
 CHECK_PX = 400  # long side at which masks are held against each other
-AGREE = 0.6  # median IoU with the hull of the others below which a method has not found one object
+AGREE = 0.7  # of a median mask, the share inside the hull of the others; with less, no common object was found
 REMEDY = "put masks in a folder masks/ beside the photos (white = object), or name a model with --mask-model"
 
 Made = tuple[tuple[View, ...], dict[str, str]]
@@ -59,13 +59,13 @@ def _first_that_works(
     capture: Capture, model: MaskModel | None, config: MasksConfig, context: StageContext
 ) -> tuple[tuple[View, ...], str]:
     methods: dict[str, Callable[[], tuple[View, ...]]] = {
-        "backdrop": lambda: _agreed(capture, lambda v: key_backdrop(v, config, context), context),
+        "backdrop": lambda: _agreed(capture, lambda v: key_backdrop(v, config, context), unmix, context),
         "consistency": lambda: make_masks(capture, config, context),
         "none": lambda: everything_in_box(capture, context),
     }
     if model is not None:
         named = model
-        methods["model"] = lambda: _agreed(capture, lambda v: predict(v, named, config, context), context)
+        methods["model"] = lambda: _agreed(capture, lambda v: predict(v, named, config, context), refine, context)
     if config.method != "auto":
         return methods[config.method](), config.method
     tried = []
@@ -80,9 +80,12 @@ def _first_that_works(
 
 
 def _agreed(
-    capture: Capture, label: Callable[[list[View]], list[Float[np.ndarray, "_ _"]]], context: StageContext
+    capture: Capture,
+    label: Callable[[list[View]], list[Float[np.ndarray, "_ _"]]],
+    draw: Callable[[Float[np.ndarray, "_ _"], UInt8[np.ndarray, "_ _ 3"]], Float[np.ndarray, "_ _"]],
+    context: StageContext,
 ) -> tuple[View, ...]:
-    """Label the views that have no mask, keep what all photos together see, and write the masks.
+    """Label the views that have no mask, keep what all photos together see, draw outlines, and write the masks.
 
     Raises:
         CaptureError: When the labels show no common object.
@@ -94,10 +97,11 @@ def _agreed(
     small = in_parallel(lambda v: small_mask(v, labels.get(v.name)), capture.views, threads)
     share = float(np.median([(m.mask > 0.5).mean() for m in small]))
     seen = hulls_of_others(small, capture.object_box, 0.0, threads) if SMALLEST < share < LARGEST else None
-    agreement = 0.0 if seen is None else float(np.median([iou(m.mask, s) for m, s in zip(small, seen, strict=True)]))
-    if seen is None or agreement < AGREE:
+    inside = [] if seen is None else [contained(m.mask, s) for m, s in zip(small, seen, strict=True)]
+    if seen is None or float(np.median(inside)) < AGREE:
+        agreed = float(np.median(inside)) if inside else 0.0
         raise CaptureError(
-            f"covers {share:.0%} of a photo and agrees with the other photos to {agreement:.2f} (IoU), {AGREE} needed",
+            f"{share:.0%} of a photo is object, of which the other photos explain {agreed:.0%}, {AGREE:.0%} needed",
             remedy=REMEDY,
         )
     folder = context.folder / "masks"
@@ -108,7 +112,7 @@ def _agreed(
             return view
         label = labels[view.name]
         silhouette = resize(silhouette, label.shape[1], label.shape[0])
-        mask = refine(clean(_decided(label, silhouette), silhouette), images.read_image(view.image_path))
+        mask = draw(clean(_decided(label, silhouette), silhouette), images.read_image(view.image_path))
         path = folder / f"{view.image_path.stem}.png"
         images.write_mask(path, torch.from_numpy(mask))
         return dataclasses.replace(view, mask_path=path)
@@ -151,14 +155,15 @@ def everything_in_box(capture: Capture, context: StageContext) -> tuple[View, ..
 
 
 def box_silhouette(camera: Camera, box: Float[torch.Tensor, "2 3"]) -> Float[np.ndarray, "height width"]:
-    """Coverage of a box's projection; everything where a corner lies behind the camera."""
-    corners = torch.cartesian_prod(*box.T.double())
-    pixels, depth = camera.project(corners)
-    mask = np.zeros((camera.height, camera.width), np.uint8)
+    """Antialiased coverage of a box's projection; everything where a corner lies behind the camera."""
+    pixels, depth = camera.project(torch.cartesian_prod(*box.T.double()))
     if bool((depth <= 0).any()):
-        return np.ones(mask.shape, np.float32)
-    fraction_bits = 4
-    hull = cv2.convexHull(pixels.numpy().astype(np.float32))
-    fixed = np.rint((np.clip(hull, -1e5, 1e5) - 0.5) * 2**fraction_bits).astype(np.int32)  # OpenCV's centres: at 0
-    cv2.fillConvexPoly(mask, fixed, 255, cv2.LINE_AA, fraction_bits)
-    return mask.astype(np.float32) / 255
+        return np.ones((camera.height, camera.width), np.float32)
+    outline = cv2.convexHull(pixels.numpy().astype(np.float32))[:, 0].astype(np.float64)
+    y, x = np.mgrid[: camera.height, : camera.width] + 0.5
+    beyond = np.full(x.shape, -np.inf)
+    for start, end in zip(outline, np.roll(outline, -1, 0), strict=True):
+        across = np.array([end[1] - start[1], start[0] - end[0]]) / max(np.hypot(*(end - start)), 1e-9)
+        across *= -np.sign(across @ (outline.mean(0) - start))  # outwards
+        beyond = np.maximum(beyond, (x - start[0]) * across[0] + (y - start[1]) * across[1])
+    return np.clip(0.5 - beyond, 0, 1).astype(np.float32)
