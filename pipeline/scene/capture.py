@@ -101,6 +101,11 @@ class Capture:
         metres_per_unit: Scale of the world, or none when nothing told it.
         mask_dissent: Share of the views whose masks may be overruled about a point; 0 when all masks agree.
         poses_given: Whether the poses came along; somebody's frame has axes that mean something.
+        box_given: Whether the user set the box, which then wins over the masks'.
+        metres_per_asset_unit: Metres for each unit of the asset as it would be placed without this number, or none
+            when nobody measured it.
+        up_from: What told which way is up, in words.
+        scale_from: What told the scale, in words; empty when nothing did.
     """
 
     views: tuple[View, ...]
@@ -111,3 +116,7 @@ class Capture:
     metres_per_unit: float | None
     mask_dissent: float = 0.0
     poses_given: bool = False
+    box_given: bool = False
+    metres_per_asset_unit: float | None = None
+    up_from: str = ""
+    scale_from: str = ""

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pipeline.config import MasksConfig
 from pipeline.errors import CaptureError, InputError
 from pipeline.formats import capture_json
-from pipeline.geometry.visual_hull import hull_box
+from pipeline.geometry.object_box import search_box
 from pipeline.scene import Capture, View
 from pipeline.stages.masks_agreement import measure_dissent
+from pipeline.stages.masks_box import find_box
 from pipeline.stages.masks_checks import MaskCheck, SmallMask, check_masks, find_inverted, hulls_of_others
 from pipeline.stages.masks_methods import make_missing, small_mask
 from pipeline.stages.masks_model import MaskModel, find_model
@@ -33,6 +34,9 @@ def complete_masks(capture: Capture, model: MaskModel | None, config: MasksConfi
     _refuse_inverted(in_parallel(small_mask, given, threads), capture, threads)
     views, origin = make_missing(capture, model, config, context)
     masks = in_parallel(small_mask, views, threads)
+    if not capture.box_given:
+        start = search_box([m.camera for m in masks], [m.distance for m in masks], capture.object_box)
+        capture = dataclasses.replace(capture, object_box=start)
     dissent, iou = _measure(masks, capture, context)
     checks = _check(masks, capture, dissent, threads)
     suspects = {c.name for c in checks if c.flags and origin[c.name] != "none"}
@@ -42,10 +46,7 @@ def complete_masks(capture: Capture, model: MaskModel | None, config: MasksConfi
         masks = in_parallel(small_mask, views, threads)
         dissent, iou = _measure(masks, capture, context)
         checks = _check(masks, capture, dissent, threads)
-    cameras, distances = [m.camera for m in masks], [m.distance for m in masks]
-    box = hull_box(cameras, distances, capture.object_box, dissent=dissent)
-    if box is None:
-        raise _no_common_object(len(views))
+    box = find_box(capture, [m.camera for m in masks], [m.distance for m in masks], dissent, context)
     if iou < WARN_IOU:
         context.warn(f"the masks contradict each other: the hull matches them to {iou:.2f} (IoU), {WARN_IOU} is usual")
     _report(views, checks, origin, context)
@@ -70,14 +71,10 @@ def _measure(masks: list[SmallMask], capture: Capture, context: StageContext) ->
 def _check(masks: list[SmallMask], capture: Capture, dissent: float, threads: int) -> list[MaskCheck]:
     seen = hulls_of_others(masks, capture.object_box, dissent, threads)
     if seen is None:
-        raise _no_common_object(len(masks))
+        raise CaptureError(
+            f"the {len(masks)} masks have no point in common", remedy="check masks and poses: they must show one object"
+        )
     return check_masks(masks, seen)
-
-
-def _no_common_object(count: int) -> CaptureError:
-    return CaptureError(
-        f"the {count} masks have no point in common", remedy="check masks and poses: they must show one object"
-    )
 
 
 def _report(views: tuple[View, ...], checks: list[MaskCheck], origin: dict[str, str], context: StageContext) -> None:
@@ -115,13 +112,13 @@ def _listed(names: Iterable[str], limit: int = 6) -> str:
 
 
 def _summary(capture: Capture) -> str:
-    size = (capture.object_box[1] - capture.object_box[0]).tolist()
-    return f"{len(capture.views)} masks, object box {size[0]:.2f} x {size[1]:.2f} x {size[2]:.2f} units"
+    box = ",".join(f"{x:.2f}" for x in capture.object_box.flatten().tolist())
+    return f"{len(capture.views)} masks, object box {box}"
 
 
 STAGE = Stage(
     name="masks",
-    version=5,
+    version=6,
     compute=complete_masks,
     save=capture_json.save,
     load=capture_json.load,

@@ -21,21 +21,23 @@ def find_poses(photos: Photos, config: PosesConfig, context: StageContext) -> Ca
         InputError: When a file of poses names none of the photos, or holds an impossible pose.
     """
     if photos.poses_path is not None:
-        views = given_views(photos, photos.poses_path, context)
-        points = colors = torch.zeros(0, 3, dtype=torch.float64)
+        given = given_views(photos, photos.poses_path, config, context)
+        views, points, colors = given.views, given.points, given.point_colors
+        wanted = [p for p in photos.photos if p.name not in given.held_out]
     else:
         views, points, colors = solved_views(photos, config, context)
-    missing = [p.name for p in photos.photos if p.name not in {v.name for v in views}]
-    share = len(views) / len(photos.photos)
+        wanted = list(photos.photos)
+    missing = [p.name for p in wanted if p.name not in {v.name for v in views}]
+    share = len(views) / max(1, len(wanted))
     listed = ", ".join(missing[:6]) + (" ..." if len(missing) > 6 else "")
     if share < config.min_registered or len(views) < 3:
         raise CaptureError(
-            f"{len(views)} of {len(photos.photos)} photos found a pose, {config.min_registered:.0%} and 3 needed; "
+            f"{len(views)} of {len(wanted)} photos found a pose, {config.min_registered:.0%} and 3 needed; "
             f"without one: {listed}",
             remedy="photograph with 70 % overlap, and put printed paper under a plain object",
         )
     if share < WARN_REGISTERED:
-        context.warn(f"{len(missing)} of {len(photos.photos)} photos found no pose: {listed}")
+        context.warn(f"{len(missing)} of {len(wanted)} photos found no pose: {listed}")
     context.metrics.update(registered=len(views), photos=len(photos.photos), sparse_points=len(points))
     return Capture(
         views=tuple(views),
@@ -54,7 +56,7 @@ def _summary(capture: Capture) -> str:
 
 STAGE = Stage(
     name="poses",
-    version=2,
+    version=3,
     compute=find_poses,
     save=capture_json.save,
     load=capture_json.load,

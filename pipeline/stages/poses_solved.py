@@ -8,8 +8,8 @@ import torch
 
 from pipeline.child import run_child
 from pipeline.config import PosesConfig
-from pipeline.scene import Camera, Photo, Photos, View
-from pipeline.stages.poses_view import still_view
+from pipeline.scene import Camera, Photos, View
+from pipeline.stages.poses_view import photo_record, still_view
 from pipeline.workspace import StageContext
 
 
@@ -19,7 +19,7 @@ def solved_views(
     """Run structure from motion in a child process and read what it left."""
     arguments: dict[str, Any] = {
         "folder": str(context.folder),
-        "photos": [_record(p) for p in photos.photos],
+        "photos": [photo_record(p) for p in photos.photos],
         "max_image_px": config.max_image_px,
         "max_features": config.max_features,
         "camera_model": config.camera_model,
@@ -49,9 +49,3 @@ def solved_views(
     points = torch.from_numpy(np.asarray(saved["points"], np.float64).reshape(-1, 3))
     colors = torch.from_numpy(np.asarray(saved["point_colors"], np.float64).reshape(-1, 3) / 255)
     return views, points, colors
-
-
-def _record(photo: Photo) -> dict[str, Any]:
-    """A photo as the child reads it."""
-    paths = {key: None if value is None else str(value) for key, value in vars(photo).items() if key.endswith("_path")}
-    return vars(photo) | paths

@@ -1,4 +1,4 @@
-"""Structure from motion by COLMAP; runs in a child process, and is the only module that imports pycolmap."""
+"""Structure from motion by COLMAP; runs in a child process: only modules named `sfm` import pycolmap."""
 
 import json
 import math
@@ -10,8 +10,7 @@ import numpy as np  # before pycolmap, whose libraries would otherwise shadow zl
 import pycolmap
 
 from pipeline.errors import CaptureError
-from pipeline.formats import images
-from pipeline.formats.resample import resample
+from pipeline.stages.sfm_undistort import undistortion, write_undistorted
 
 Progress = Callable[[float, str], None]
 CHUNK = 6  # photos per call of the feature extractor, so that progress shows
@@ -139,8 +138,12 @@ def _write(
         progress(0.9 + 0.1 * index / len(placed), "undistorting")
         image = placed[name]
         if image.camera_id not in maps:
-            maps[image.camera_id] = _undistortion(model.cameras[image.camera_id])
-        views.append(_write_view(image, named[name], maps[image.camera_id], folder))
+            maps[image.camera_id] = undistortion(model.cameras[image.camera_id])
+        pose = image.cam_from_world().matrix()
+        if not math.isfinite(float(np.abs(pose).sum())):
+            raise CaptureError("COLMAP returned a pose that is not finite", path=named[name]["name"])
+        written = write_undistorted(named[name], maps[image.camera_id], folder)
+        views.append(written | {"cam_from_world": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]]})
     points = list(model.points3D.values())
     sparse = {
         "views": views,
@@ -150,37 +153,3 @@ def _write(
     (folder / "sfm.json").write_text(json.dumps(sparse), encoding="utf-8")
     error = float(model.compute_mean_reprojection_error())
     return {"registered": len(views), "points": len(points), "reprojection_px": error}
-
-
-def _undistortion(camera: pycolmap.Camera) -> tuple[pycolmap.Camera, np.ndarray]:
-    """The pinhole camera without blank borders, and for each of its pixels the place in the photo."""
-    pinhole = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
-    x, y = np.meshgrid(np.arange(pinhole.width) + 0.5, np.arange(pinhole.height) + 0.5)
-    rays = np.asarray(pinhole.cam_from_img(np.stack([x.ravel(), y.ravel()], 1).astype(np.float64)))
-    pixels = camera.img_from_cam(np.concatenate([rays, np.ones((len(rays), 1))], 1))
-    return pinhole, pixels.reshape(pinhole.height, pinhole.width, 2)
-
-
-def _write_view(
-    image: pycolmap.Image, photo: dict[str, Any], undistortion: tuple[pycolmap.Camera, np.ndarray], folder: Path
-) -> dict[str, Any]:
-    pinhole, pixels = undistortion
-    stem = Path(photo["image_path"]).stem
-    image_path, mask_path = folder / "images" / f"{stem}.jpg", None
-    images.write_jpeg(image_path, resample(images.read_image(Path(photo["image_path"])), pixels), quality=97)
-    if photo["mask_path"]:
-        mask_path = folder / "masks" / f"{stem}.png"
-        coverage = (images.read_mask(Path(photo["mask_path"])) * 255).round().numpy().astype(np.uint8)
-        images.write_png(mask_path, resample(coverage, pixels))
-    pose = image.cam_from_world().matrix()
-    if not math.isfinite(float(np.abs(pose).sum())):
-        raise CaptureError("COLMAP returned a pose that is not finite", path=photo["name"])
-    return {
-        "name": photo["name"],
-        "image_path": image_path.name,
-        "mask_path": mask_path and mask_path.name,
-        "K": pinhole.calibration_matrix().tolist(),
-        "cam_from_world": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]],
-        "width": pinhole.width,
-        "height": pinhole.height,
-    }
