@@ -54,6 +54,20 @@ def cam_from_world_from_llff_pose(world_from_llff_cam: Float[Tensor, "*batch 4 4
     return _LLFF_CAM_FROM_CAM.mT @ torch.linalg.inv(world_from_llff_cam.double())
 
 
+def upright_cam_from_stored_cam(orientation: int) -> Float[Tensor, "3 3"]:
+    """The rotation from the camera of a photo's stored pixels to that of the photo turned upright.
+
+    By EXIF's orientation 3 the picture is turned by half a turn, by 6 a quarter clockwise, by 8 counter-clockwise.
+
+    Raises:
+        InputError: When the orientation is a mirror image's (2, 4, 5, 7), which no camera takes.
+    """
+    cos, sin = {1: (1.0, 0.0), 3: (-1.0, 0.0), 6: (0.0, 1.0), 8: (0.0, -1.0)}.get(orientation, (0.0, 0.0))
+    if cos == sin:
+        raise InputError(f"is a mirror image (EXIF orientation {orientation}), of which no camera has a pose")
+    return torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+
+
 def clip_from_cam(
     K: Float[Tensor, "*batch 3 3"], *, size_px: tuple[int, int], near: float, far: float
 ) -> Float[Tensor, "*batch 4 4"]:

@@ -16,6 +16,7 @@ from pipeline.formats.given_cameras import GivenPoses, Lens
 from pipeline.formats.metashape import read_metashape
 from pipeline.formats.pose_files import files_of, find_pose_files, read_poses
 from pipeline.formats.realityscan import read_table, read_xmp_folder
+from pipeline.frames import upright_cam_from_stored_cam
 from pipeline.stages.sfm_undistort import given_undistortion
 from tests import posed_model
 from tests.posed_model import HEIGHT, LENSES, WIDTH, observations, synthesize
@@ -133,6 +134,20 @@ def test_resized_photos_scale_the_lens(tmp_path: Path) -> None:
     np.testing.assert_allclose(projected(small, points @ pose[:3, :3].T + pose[:3, 3]), pixels * [0.5, 0.25], atol=1e-9)
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("model", LENSES)
+def test_a_turned_lens_sees_turned_points_at_turned_pixels(model: str, orientation: int, tmp_path: Path) -> None:
+    made = synthesize(model)
+    lens = read_colmap(posed_model.write_colmap(made, tmp_path / "0", text=False)).cameras[0].lens
+    points = np.random.default_rng(0).uniform([-0.5, -0.4, 1.0], [0.5, 0.4, 1.2], (20, 3))
+    turn = upright_cam_from_stored_cam(orientation)
+    turned = lens.turned(turn)
+    x, y = projected(lens, points).T
+    expected = {1: (x, y), 3: (WIDTH - x, HEIGHT - y), 6: (HEIGHT - y, x), 8: (y, WIDTH - x)}[orientation]
+    np.testing.assert_allclose(projected(turned, points @ turn.numpy().T), np.stack(expected, 1), atol=1e-9)
+    assert (turned.width, turned.height) == ((WIDTH, HEIGHT) if orientation < 6 else (HEIGHT, WIDTH))
+
+
 def test_the_distortion_is_opencvs(tmp_path: Path) -> None:
     """OpenCV, whose pixels are centre-based, agrees on the frames of a transforms.json."""
     made = synthesize("OPENCV")
@@ -162,7 +177,8 @@ def test_nerfstudios_applied_transform_is_undone(tmp_path: Path) -> None:
 def test_nerfstudios_splits_hold_photos_out(tmp_path: Path) -> None:
     made = synthesize("OPENCV")
     names = [f"./images/{image.name}" for image in made.images.values()]
-    path = posed_model.write_transforms(made, tmp_path / "a.json", train_filenames=names[:6])
+    train = [name.removeprefix("./") for name in names[:6]]
+    path = posed_model.write_transforms(made, tmp_path / "a.json", train_filenames=train)
     given = read(path, made)
     assert {c.name for c in given.cameras} == set(names[:6]) and set(given.held_out) == set(names[6:])
     path = posed_model.write_transforms(made, tmp_path / "b.json", val_filenames=names[:1], test_filenames=names[5:])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import PosesConfig
+from pipeline.config import PosesConfig, WorldConfig
 from pipeline.errors import InputError
 from pipeline.formats.images import read_image, read_mask
 from pipeline.formats.transforms_json import read_transforms_by_name
@@ -104,7 +104,7 @@ def test_results_map_back_to_the_frame_of_the_file(tmp_path: Path) -> None:
     """A point of the file, moved by `world_from_input`, is seen where COLMAP sees it; its inverse is the way back."""
     made = synthesize("PINHOLE")
     poses = posed_model.write_colmap(made, tmp_path / "sparse", text=False)
-    capture = settle(run(as_photos(made, tmp_path / "photos", poses), tmp_path)[0])
+    capture = settle(run(as_photos(made, tmp_path / "photos", poses), tmp_path)[0], WorldConfig(), seed=0)
     for view in capture.views:
         points, pixels = observations(made)[view.name]
         world = torch.from_numpy(points) @ capture.world_from_input[:3, :3].mT + capture.world_from_input[:3, 3]
@@ -142,15 +142,91 @@ def test_llff_counts_the_photos_that_ingest_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ((HEIGHT, WIDTH), "320x240 px here, its photo 240x320 px once turned upright .*without an EXIF orientation"),
-        ((WIDTH, HEIGHT - 5), "320x240 px here, its photo 320x235 px .*cropped ones do not"),
+        ((HEIGHT, WIDTH), "320x240 px here, its photo 240x320 px: one of them is turned by 90 degrees"),
+        ((WIDTH, HEIGHT - 5), "320x240 px here, its photo 320x235 px .*cropped or turned ones do not"),
     ],
 )
 def test_photos_of_another_shape_are_refused(size: tuple[int, int], message: str, tmp_path: Path) -> None:
     made = synthesize("OPENCV")
     poses = posed_model.write_metashape(made, tmp_path / "m.xml")
-    with pytest.raises(InputError, match=rf"m\.xml: camera000001_frame00000. is {message}"):
+    with pytest.raises(InputError, match=rf"m\.xml: camera000001_frame00000.: is {message}"):
         run(as_photos(made, tmp_path / "photos", poses, size), tmp_path)
+
+
+def turned_pixels(pixels: np.ndarray, orientation: int, width: float, height: float) -> np.ndarray:
+    """Where a pixel of the stored photo (width x height) lies once the photo is upright: EXIF 2.32, tag 274."""
+    x, y = pixels.T
+    return np.stack({1: (x, y), 3: (width - x, height - y), 6: (height - y, x), 8: (y, width - x)}[orientation], 1)
+
+
+def turned_photos(photos: Photos, orientations: list[int], folder: Path) -> Photos:
+    """The photos as ingest leaves those that were stored with these orientations: turned upright."""
+    turns = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90}
+    turned = []
+    for before, orientation in zip(photos.photos, orientations, strict=True):
+        with Image.open(before.image_path) as image:
+            upright = image.transpose(turns[orientation]) if orientation in turns else image.copy()
+        path = folder / f"upright{before.image_path.name}"
+        upright.save(path)
+        changed = {"image_path": path, "mask_path": None, "width": upright.width, "height": upright.height}
+        turned.append(dataclasses.replace(before, orientation=orientation, **changed))
+    return dataclasses.replace(photos, photos=tuple(turned))
+
+
+@pytest.mark.parametrize("model", ["PINHOLE", "OPENCV", "THIN_PRISM_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE"])
+def test_cameras_of_stored_pixels_are_turned_with_their_photos(model: str, tmp_path: Path) -> None:
+    """COLMAP poses the pixels as they are stored: a point lies on the turned photo at its turned pixel's colour."""
+    made = synthesize(model)
+    poses = posed_model.write_colmap(made, tmp_path / "sparse", text=False)
+    orientations = [1, 3, 6, 8, 1, 3, 6, 8]
+    photos = turned_photos(as_photos(made, tmp_path / "photos", poses), orientations, tmp_path / "photos")
+    capture, warnings = run(photos, tmp_path)
+    assert warnings == []
+    for view, orientation in zip(capture.views, orientations, strict=True):
+        points, pixels = observations(made)[view.name]
+        found, _ = view.camera.project(torch.from_numpy(points))
+        if model == "PINHOLE":
+            expected = turned_pixels(pixels, orientation, WIDTH, HEIGHT)
+            np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+        x, y = found.floor().long().T
+        inside = (x > 1) & (y > 1) & (x < view.camera.width - 2) & (y < view.camera.height - 2)
+        assert int(inside.sum()) > 30
+        told = read_image(view.image_path)[y[inside], x[inside], :2] / 255
+        assert np.abs(np.mean(told - pixels[inside] / [WIDTH, HEIGHT], axis=0)).max() < 1 / 255
+
+
+def test_cameras_of_upright_photos_are_left_as_they_are(tmp_path: Path) -> None:
+    """The photos on their side tell how the others are to be understood, too."""
+    made = synthesize("PINHOLE", [300, 300, 160, 120])
+    poses = posed_model.write_transforms(made, tmp_path / "t.json")
+    file = json.loads(poses.read_text())
+    for frame in file["frames"][:2]:
+        frame.update(w=HEIGHT, h=WIDTH, cx=120, cy=160)
+    poses.write_text(json.dumps(file))
+    orientations = [6, 8, 3, 3, 1, 1, 1, 1]
+    photos = turned_photos(as_photos(made, tmp_path / "photos", poses), orientations, tmp_path / "photos")
+    for view, (_, rotation, _, _) in zip(run(photos, tmp_path)[0].views, posed_model.poses(made), strict=True):
+        np.testing.assert_allclose(view.camera.cam_from_world[:3, :3].numpy(), rotation.T, atol=1e-12)
+
+
+def test_without_a_photo_on_its_side_the_program_tells(tmp_path: Path) -> None:
+    made = synthesize("PINHOLE")
+    for write, turned in ((posed_model.write_transforms, False), (posed_model.write_metashape, True)):
+        made_poses = write(synthesize("OPENCV"), tmp_path / ("m.xml" if turned else "t.json"))
+        photos = turned_photos(as_photos(made, tmp_path / "photos", made_poses), [3] * 8, tmp_path / "photos")
+        camera = run(photos, tmp_path / made_poses.stem)[0].views[0].camera
+        _, rotation, _, _ = posed_model.poses(made)[0]
+        agree = float((camera.cam_from_world[:3, :3].numpy() * rotation.T).sum())
+        assert agree == pytest.approx(-1 if turned else 3, abs=1e-9)
+
+
+def test_mirror_images_have_no_pose(tmp_path: Path) -> None:
+    made = synthesize("PINHOLE")
+    poses = posed_model.write_colmap(made, tmp_path / "sparse", text=False)
+    photos = as_photos(made, tmp_path / "photos", poses)
+    mirrored = dataclasses.replace(photos.photos[0], orientation=2)
+    with pytest.raises(InputError, match="frame000000.png: is a mirror image .EXIF orientation 2."):
+        run(dataclasses.replace(photos, photos=(mirrored, *photos.photos[1:])), tmp_path)
 
 
 @pytest.mark.parametrize("size", [(107, 80), (106, 80), (53, 40), (641, 480)])

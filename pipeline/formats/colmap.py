@@ -14,7 +14,7 @@ from pipeline.formats import colmap_binary, colmap_text
 from pipeline.formats.colmap_records import ImageRecord, PointRecords
 from pipeline.formats.given_cameras import GivenCamera, GivenPoses, Lens, rigid, rotation_from_quaternion, told_with
 
-MAX_POINTS = 200_000  # the masks and the box need no more; the rest only fills memory
+MAX_POINTS = 50_000  # what masks and the box need; more cost time in every later stage
 
 
 def model_files(folder: Path) -> tuple[Path, ...]:
@@ -45,6 +45,7 @@ def read_colmap(folder: Path) -> GivenPoses:
     points = _strongest(points)
     return GivenPoses(
         program="COLMAP",
+        as_stored=True,
         path=folder,
         cameras=cameras,
         total=len(cameras),

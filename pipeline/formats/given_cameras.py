@@ -30,6 +30,13 @@ _BENT = {
     "FISHEYE": 0,
     "EUCM": 2,
 }
+# Pairs of distortion parameters that are the x and the y of a vector in the image (tangential distortion, thin prisms).
+_VECTORS = {
+    "OPENCV": ((3, 2),),
+    "FULL_OPENCV": ((3, 2),),
+    "THIN_PRISM_FISHEYE": ((3, 2), (6, 7)),
+    "RAD_TAN_THIN_PRISM_FISHEYE": ((6, 7), (8, 10), (9, 11)),
+}
 
 SizeOf: TypeAlias = Callable[[str], tuple[int, int] | None]
 """Width and height in pixels of the photo that a file's name means, or none when it is not among the photos."""
@@ -107,6 +114,34 @@ class Lens:
             height=height,
         )
 
+    def turned(self, upright_from_stored: Float[Tensor, "3 3"]) -> "Lens":
+        """The lens for the photo turned by 0, 90, 180 or 270 degrees about the optical axis.
+
+        Raises:
+            InputError: When a lens with skew is turned by 90 degrees.
+        """
+        turn = upright_from_stored[:2, :2]
+        quarter = bool(turn[0, 0] == 0)
+        if quarter and self.skew:
+            raise InputError("has skew (b2), which cannot be turned by 90 degrees")
+        size = torch.tensor([self.width, self.height], dtype=torch.float64)
+        middle = turn @ (torch.tensor([self.cx, self.cy], dtype=torch.float64) - size / 2)
+        width, height = (turn.abs() @ size).tolist()
+        distortion = list(self.distortion)
+        for x, y in _VECTORS.get(self.model, ()):
+            vector = torch.tensor([distortion[x], distortion[y]], dtype=torch.float64)
+            distortion[x], distortion[y] = (turn @ vector).tolist()
+        return dataclasses.replace(
+            self,
+            fx=self.fy if quarter else self.fx,
+            fy=self.fx if quarter else self.fy,
+            cx=width / 2 + float(middle[0]),
+            cy=height / 2 + float(middle[1]),
+            distortion=tuple(distortion),
+            width=round(width),
+            height=round(height),
+        )
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GivenCamera:
@@ -140,6 +175,7 @@ class GivenPoses:
 
     Attributes:
         program: Who wrote it, for the user.
+        as_stored: Whether that program disregards EXIF's orientation, where the sizes of the images do not tell.
         path: The file or folder that was read.
         cameras: The solved cameras whose size is known; without any other.
         total: How many cameras the file holds, solved or not.
@@ -150,6 +186,7 @@ class GivenPoses:
     """
 
     program: str
+    as_stored: bool
     path: Path
     cameras: tuple[GivenCamera, ...]
     total: int

@@ -44,7 +44,7 @@ def read_llff(path: Path, names: Sequence[str]) -> GivenPoses:
     for index, (row, name) in enumerate(zip(rows, sorted(names), strict=True)):
         with told_with(f"row {index} ({name})", path):
             cameras.append(_camera(row, name))
-    return GivenPoses(program="LLFF", path=path, cameras=tuple(cameras), total=len(cameras))
+    return GivenPoses(program="LLFF", as_stored=True, path=path, cameras=tuple(cameras), total=len(cameras))
 
 
 def _read_rows(path: Path) -> Float[np.ndarray, "rows 17"]:

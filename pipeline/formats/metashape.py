@@ -56,7 +56,9 @@ def read_metashape(path: Path) -> GivenPoses:
     notes = []
     if any(chunk.find("./sensors/sensor/rolling_shutter") is not None for chunk in chunks):
         notes.append("the file describes a rolling shutter, which is not corrected")
-    return GivenPoses(program="Metashape", path=path, cameras=tuple(cameras), total=len(elements), notes=tuple(notes))
+    return GivenPoses(
+        program="Metashape", as_stored=True, path=path, cameras=tuple(cameras), total=len(elements), notes=tuple(notes)
+    )
 
 
 def _is_solved(camera: Element) -> bool:

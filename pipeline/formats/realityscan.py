@@ -90,7 +90,12 @@ def _poses(path: Path, cameras: list[GivenCamera], total: int) -> GivenPoses:
     tangential = any(any(c.lens.distortion[2:4]) for c in cameras)
     note = "the tangential distortion t1, t2 is taken in OpenCV's order, which the vendor does not document"
     return GivenPoses(
-        program="RealityScan", path=path, cameras=tuple(cameras), total=total, notes=(note,) if tangential else ()
+        program="RealityScan",
+        as_stored=False,
+        path=path,
+        cameras=tuple(cameras),
+        total=total,
+        notes=(note,) if tangential else (),
     )
 
 

@@ -112,7 +112,12 @@ def read_given_transforms(path: Path, size_of: SizeOf) -> GivenPoses:
             pose = moved_pose(_cam_from_world(_matrix(frame.get("transform_matrix"))), solved_from_file)
             cameras.append(GivenCamera(name=file_path, lens=lens, cam_from_world=pose))
     return GivenPoses(
-        program="transforms.json", path=path, cameras=tuple(cameras), total=len(frames), held_out=tuple(held_out)
+        program="transforms.json",
+        as_stored=False,
+        path=path,
+        cameras=tuple(cameras),
+        total=len(frames),
+        held_out=tuple(held_out),
     )
 
 
@@ -137,16 +142,17 @@ def _stem(file_path: str) -> str:
 
 def _held_out(shared: Mapping[str, Any], frames: list[Any], path: Path) -> set[str]:
     """The photos that nerfstudio's lists of file names keep for testing."""
-    lists: dict[str, set[str]] = {}
+    lists: dict[str, set[PurePosixPath]] = {}
     for split in ("train", "val", "test"):
         names = shared.get(f"{split}_filenames", [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise InputError(f"{split}_filenames is no list of names", path=path)
-        lists[split] = set(names)
+        lists[split] = {PurePosixPath(name) for name in names}  # "./a" is "a"
     named = {_file_path(frame, index, path) for index, frame in enumerate(frames)}
+    held_out = lists["val"] | lists["test"]
     if lists["train"]:
-        return named - lists["train"]
-    return named & (lists["val"] | lists["test"])
+        return {name for name in named if PurePosixPath(name) not in lists["train"]}
+    return {name for name in named if PurePosixPath(name) in held_out}
 
 
 def _undo_applied(shared: Mapping[str, Any], path: Path) -> torch.Tensor:

@@ -24,6 +24,7 @@ class Photo:
         deep_path: The same picture with all that the file held, for the fit: a 16-bit PNG (sRGB) or an EXR (linear
             radiance), or none when that is 8 bits.
         light_index: Photos with one number were taken under one light with the object lying one way (a pass).
+        orientation: EXIF's, 1 to 8, by which the stored pixels were turned upright.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Photo:
     camera_label: str
     deep_path: Path | None = None
     light_index: int = 0
+    orientation: int = 1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -14,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.formats.given_cameras import GivenCamera, GivenPoses, Lens
 from pipeline.formats.pose_files import read_poses
 from pipeline.scene import Camera, Photo, Photos, View
+from pipeline.stages.poses_fit import fit_to_photos
 from pipeline.stages.poses_match import PhotoNames
 from pipeline.stages.poses_view import photo_record, still_view
 from pipeline.workspace import StageContext
@@ -54,10 +55,10 @@ def given_views(photos: Photos, path: Path, config: PosesConfig, context: StageC
         )
     for note in given.notes:
         context.warn(f"{path.name}: {note}")
-    fitted = [(photo, _fit(camera, photo, path), camera) for camera, photo in matched]
-    bent = [(photo, lens) for photo, lens, _ in fitted if not lens.is_pinhole]
+    fitted = fit_to_photos(matched, given)
+    bent = [(photo, camera.lens) for camera, photo in fitted if not camera.lens.is_pinhole]
     undistorted = _undistort(bent, config, context) if bent else {}
-    views = [_view(photo, lens, camera, undistorted.get(photo.name), context.folder) for photo, lens, camera in fitted]
+    views = [_view(photo, camera, undistorted.get(photo.name), context.folder) for camera, photo in fitted]
     context.progress(1.0, f"{len(views)} poses of {given.program} read")
     return GivenViews(views=views, points=given.points, point_colors=given.point_colors, held_out=held_out)
 
@@ -71,27 +72,6 @@ def _example(given: GivenPoses, photos: Photos) -> str:
     if not given.cameras:
         return ""
     return f", as {given.cameras[0].name[:80]!r} against {photos.photos[0].name!r}"
-
-
-def _fit(camera: GivenCamera, photo: Photo, path: Path) -> Lens:
-    """The lens for the photo as it is: photos may have been resized after they were posed, but not cropped or turned.
-
-    Raises:
-        InputError: When the photo has another shape than the camera's image.
-    """
-    lens = camera.lens
-    ratio = lens.width / lens.height
-    if abs(photo.width - photo.height * ratio) <= 1 + ratio:  # each side of a resized photo is rounded
-        return lens.resized(photo.width, photo.height)
-    turned = abs(photo.height - photo.width * ratio) <= 1 + ratio
-    raise InputError(
-        f"{camera.name} is {lens.width}x{lens.height} px here, its photo {photo.width}x{photo.height} px"
-        + (" once turned upright as its EXIF orientation says" if turned else ""),
-        path=path,
-        remedy="pose photos that lie upright without an EXIF orientation"
-        if turned
-        else "give the photos that were posed; resized ones do, cropped ones do not",
-    )
 
 
 def _undistort(bent: list[tuple[Photo, Lens]], config: PosesConfig, context: StageContext) -> dict[str, dict[str, Any]]:
@@ -112,8 +92,9 @@ def _undistort(bent: list[tuple[Photo, Lens]], config: PosesConfig, context: Sta
     return {record["name"]: record for record in result["views"]}
 
 
-def _view(photo: Photo, lens: Lens, given: GivenCamera, record: dict[str, Any] | None, folder: Path) -> View:
+def _view(photo: Photo, given: GivenCamera, record: dict[str, Any] | None, folder: Path) -> View:
     if record is None:
+        lens = given.lens
         camera = Camera(K=lens.K, cam_from_world=given.cam_from_world, width=lens.width, height=lens.height)
         return still_view(photo, photo.image_path, photo.mask_path, camera)
     camera = Camera(
