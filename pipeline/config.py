@@ -107,6 +107,8 @@ class MasksConfig:
         model_sha256: What the model's content must hash to, in hexadecimal; empty for any.
         model_timeout_s: Limit for the child process that runs the model.
         repair: Whether masks that the hull of the others contradicts are corrected; given ones, too.
+        drop_below: A photo whose mask agrees less than this (IoU) with the hull of the others is left out, unless there
+            are many: it shows something else, or its pose is wrong. 0 keeps all.
         working_px: Long side at which masks are made.
         rounds: Rounds of segmenting each view and checking it against the hull of the others.
     """
@@ -115,6 +117,7 @@ class MasksConfig:
     model_sha256: str = ""
     model_timeout_s: float = 3600.0
     repair: bool = False
+    drop_below: float = 0.3
     working_px: int = 640
     rounds: int = 3
 
@@ -124,6 +127,7 @@ class MasksConfig:
         if not re.fullmatch("([0-9a-fA-F]{64})?", self.model_sha256):
             raise UsageError(f"masks.model_sha256={self.model_sha256!r} is not 64 hexadecimal digits")
         _require(self, "model_timeout_s", low=1, high=1e6)
+        _require(self, "drop_below", low=0.0, high=1.0)
         _require(self, "working_px", low=100, high=8000)
         _require(self, "rounds", low=1, high=6)
 

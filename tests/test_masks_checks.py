@@ -133,6 +133,19 @@ def test_contradicted_masks_are_flagged_and_on_request_repaired(tmp_path: Path) 
     assert records[4]["method"] == "given, repaired" and records[5]["method"] == "given"
 
 
+def test_a_photo_that_shows_something_else_is_left_out_and_named(tmp_path: Path) -> None:
+    capture, truth = write_photos(tmp_path / "photos", 8, WHITE)
+    truth[3] = np.roll(truth[3], (70, 60), (0, 1))  # or a pose that is far off
+    capture = with_masks(capture, truth, tmp_path / "masks")
+    context, warnings = make_context(tmp_path / "stage")
+    done = complete_masks(capture, None, MasksConfig(), context)
+    assert [v.name for v in done.views] == [f"{k:02d}.png" for k in (0, 1, 2, 4, 5, 6, 7)]
+    assert any("1 of 8 photos are left out" in w and "03.png" in w for w in warnings)
+    assert done.mask_dissent == 0 and context.metrics["hull_iou"] > 0.9
+    records = json.loads((tmp_path / "stage" / "masks.json").read_text())["masks"]
+    assert len(records) == 8 and records[3]["hull_iou"] < 0.3
+
+
 def test_the_hull_needs_three_masks_to_judge_one() -> None:
     two = [replace(m, mask=1 - m.mask, distance=-m.distance) for m in sphere_masks()[:2]]
     assert find_inverted(two, BOX, threads=1) == []

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from pipeline.cli import main
 from pipeline.config import MasksConfig
 from pipeline.errors import InputError, UsageError
 from pipeline.formats.images import read_mask
@@ -84,6 +85,22 @@ def test_what_is_missing_is_said_before_any_work(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(masks_model.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install recon-pbr\[masks\]"):
         find_model(path, MasksConfig())
+
+
+def test_the_command_line_refuses_a_model_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    out = tmp_path / "out"
+    words = [
+        "run",
+        "--images",
+        str(tmp_path / "photos"),
+        "--out",
+        str(out),
+        "--mask-model",
+        str(tmp_path / "u2net.onnx"),
+    ]
+    assert main(words) == 2
+    assert "u2net.onnx: does not exist" in capsys.readouterr().err and not out.exists()
 
 
 @pytest.mark.parametrize("kind", ["text", "grey"])

@@ -2,6 +2,10 @@
 
 import dataclasses
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
 
 from pipeline.config import MasksConfig
 from pipeline.errors import CaptureError, InputError
@@ -20,6 +24,7 @@ from pipeline.workspace import Stage, StageContext, write_json
 __all__ = ["STAGE", "complete_masks", "find_model"]
 
 WARN_IOU = 0.8
+MOST_OUTLIERS = 0.2  # share of the photos
 
 
 def complete_masks(capture: Capture, model: MaskModel | None, config: MasksConfig, context: StageContext) -> Capture:
@@ -33,25 +38,76 @@ def complete_masks(capture: Capture, model: MaskModel | None, config: MasksConfi
     given = [v for v in capture.views if v.mask_path is not None]
     _refuse_inverted(in_parallel(small_mask, given, threads), capture, threads)
     views, origin = make_missing(capture, model, config, context)
-    masks = in_parallel(small_mask, views, threads)
-    if not capture.box_given:
-        start = search_box([m.camera for m in masks], [m.distance for m in masks], capture.object_box)
-        capture = dataclasses.replace(capture, object_box=start)
-    dissent, iou = _measure(masks, capture, context)
-    checks = _check(masks, capture, dissent, threads)
-    suspects = {c.name for c in checks if c.flags and origin[c.name] != "none"}
+    capture = dataclasses.replace(capture, views=views)
+    judged = _judge(capture, context)
+    suspects = {c.name for c in judged.checks if c.flags and origin[c.name] != "none"}
     if config.repair and suspects:
-        views = repair(views, [c for c in checks if c.name in suspects], config, context)
-        origin |= {v.name: f"{origin[v.name]}, repaired" for v in views if v.name in suspects}
-        masks = in_parallel(small_mask, views, threads)
-        dissent, iou = _measure(masks, capture, context)
-        checks = _check(masks, capture, dissent, threads)
-    box = find_box(capture, [m.camera for m in masks], [m.distance for m in masks], dissent, context)
-    if iou < WARN_IOU:
-        context.warn(f"the masks contradict each other: the hull matches them to {iou:.2f} (IoU), {WARN_IOU} is usual")
-    _report(views, checks, origin, context)
-    context.metrics.update(dissent=dissent, hull_iou=iou)
-    return dataclasses.replace(capture, views=views, object_box=box, mask_dissent=dissent)
+        views = repair(views, [c for c in judged.checks if c.name in suspects], config, context)
+        origin |= {name: f"{origin[name]}, repaired" for name in suspects}
+        capture = dataclasses.replace(capture, views=views)
+        judged = _judge(capture, context)
+    _report(views, judged.checks, origin, context)
+    outliers = _outliers(judged.checks, origin, config)
+    if outliers:
+        context.warn(
+            f"{len(outliers)} of {len(views)} photos are left out, as their masks show something else than the others, "
+            f"or their poses are wrong (IoU below {config.drop_below}): {_listed(outliers)}"
+        )
+        capture = dataclasses.replace(capture, views=tuple(v for v in views if v.name not in outliers))
+        judged = _judge(capture, context)
+    capture = dataclasses.replace(capture, object_box=judged.start, mask_dissent=judged.dissent)
+    cameras, distances = [m.camera for m in judged.masks], [m.distance for m in judged.masks]
+    box = find_box(capture, cameras, distances, judged.dissent, context)
+    if judged.iou < WARN_IOU:
+        context.warn(
+            f"the masks contradict each other: the hull matches them to {judged.iou:.2f} (IoU), {WARN_IOU} is usual"
+        )
+    context.metrics.update(dissent=judged.dissent, hull_iou=judged.iou, left_out=len(outliers))
+    return dataclasses.replace(capture, object_box=box)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Judged:
+    """All masks of a capture, held against each other.
+
+    Attributes:
+        masks: At the size at which they are compared.
+        start: Where the object is looked for.
+        dissent: Share of the views that may be overruled.
+        iou: Mean of silhouettes of the hull against the masks.
+        checks: Each mask against the hull of the others.
+    """
+
+    masks: list[SmallMask]
+    start: Float[torch.Tensor, "2 3"]
+    dissent: float
+    iou: float
+    checks: list[MaskCheck]
+
+
+def _judge(capture: Capture, context: StageContext) -> _Judged:
+    """Measure how far the masks agree, and check each.
+
+    Raises:
+        CaptureError: When they have no common object.
+    """
+    threads = context.runtime.threads
+    masks = in_parallel(small_mask, capture.views, threads)
+    cameras, distances = [m.camera for m in masks], [m.distance for m in masks]
+    start = capture.object_box if capture.box_given else search_box(cameras, distances, capture.object_box)
+    dissent, agreement = measure_dissent(cameras, distances, start, context.runtime.rasterizer)
+    seen = hulls_of_others(masks, start, dissent, threads)
+    if seen is None:
+        raise CaptureError(
+            f"the {len(masks)} masks have no point in common", remedy="check masks and poses: they must show one object"
+        )
+    return _Judged(masks=masks, start=start, dissent=dissent, iou=agreement, checks=check_masks(masks, seen))
+
+
+def _outliers(checks: list[MaskCheck], origin: dict[str, str], config: MasksConfig) -> list[str]:
+    """Photos whose masks fit the others so badly that they do harm; none when they are too many to be the odd ones."""
+    names = [c.name for c in checks if c.iou < config.drop_below and origin[c.name] != "none"]
+    return names if len(names) <= MOST_OUTLIERS * len(checks) else []
 
 
 def _refuse_inverted(given: list[SmallMask], capture: Capture, threads: int) -> None:
@@ -61,20 +117,6 @@ def _refuse_inverted(given: list[SmallMask], capture: Capture, threads: int) -> 
             f"{len(inverted)} of {len(given)} masks are inverted, white around the object: {_listed(inverted)}",
             remedy="mark the object white and the rest black",
         )
-
-
-def _measure(masks: list[SmallMask], capture: Capture, context: StageContext) -> tuple[float, float]:
-    cameras, distances = [m.camera for m in masks], [m.distance for m in masks]
-    return measure_dissent(cameras, distances, capture.object_box, context.runtime.rasterizer)
-
-
-def _check(masks: list[SmallMask], capture: Capture, dissent: float, threads: int) -> list[MaskCheck]:
-    seen = hulls_of_others(masks, capture.object_box, dissent, threads)
-    if seen is None:
-        raise CaptureError(
-            f"the {len(masks)} masks have no point in common", remedy="check masks and poses: they must show one object"
-        )
-    return check_masks(masks, seen)
 
 
 def _report(views: tuple[View, ...], checks: list[MaskCheck], origin: dict[str, str], context: StageContext) -> None:
