@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError, UsageError
 from pipeline.formats.pose_files import READ, files_of, find_pose_files
+from pipeline.formats.signatures import named_like_video
 
 PHOTO_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif", ".gif", ".heic", ".heif"),
@@ -33,6 +34,7 @@ class Inputs:
         poses: A file or folder of poses in one of the formats that are read, or none to look for one beside the photos.
         solve_poses: Whether to solve the poses even when some lie beside the photos.
         recursive: Whether photos in sub-folders count.
+        mask_model: An ONNX model that makes missing masks, or none.
     """
 
     images: tuple[Path, ...]
@@ -41,6 +43,7 @@ class Inputs:
     poses: Path | None = None
     solve_poses: bool = False
     recursive: bool = False
+    mask_model: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,7 @@ class FoundPhoto:
         light_index: Number of its pass.
         mask: The mask that came with it, or none.
         refused: Why it is not opened, or empty.
+        video: The video that it is a frame of, or none.
     """
 
     path: Path
@@ -60,6 +64,20 @@ class FoundPhoto:
     light_index: int
     mask: Path | None
     refused: str
+    video: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundVideo:
+    """A video whose sharpest frames become photos.
+
+    Attributes:
+        path: The file.
+        light_index: Number of its pass.
+    """
+
+    path: Path
+    light_index: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +90,7 @@ class Source:
         poses_path: A file or folder of poses, or none.
         other_poses: Further ones beside the photos, which are not read.
         ignored: Names of files that are no photos.
+        videos: Videos in order of pass and name.
         unmatched_masks: Names of masks that belong to no photo.
     """
 
@@ -80,13 +99,15 @@ class Source:
     poses_path: Path | None
     ignored: tuple[str, ...]
     other_poses: tuple[Path, ...] = ()
+    videos: tuple[FoundVideo, ...] = ()
     unmatched_masks: tuple[str, ...] = ()
 
     @cached_property
     def sha256(self) -> dict[Path, str]:
-        """Hash of each photo and mask that is a readable regular file."""
-        opened = [p for p in self.photos if not p.refused]
-        return {path: digest for p in opened for path in (p.path, p.mask) if path and (digest := _sha256(path))}
+        """Hash of each photo, mask and video that is a readable regular file."""
+        opened = [path for p in self.photos if not p.refused for path in (p.path, p.mask)]
+        opened += [video.path for video in self.videos]
+        return {path: digest for path in opened if path and (digest := _sha256(path))}
 
     def key(self) -> str:
         """A hash over the names and the contents of every file."""
@@ -95,6 +116,9 @@ class Source:
             for path in (photo.path, photo.mask):
                 content = self.sha256.get(path, "") if path else "none"  # ingest says what is wrong with a file
                 digest.update(f"{photo.light_index} {photo.name}\0{content}\0".encode(errors="surrogateescape"))
+        for video in self.videos:
+            content = self.sha256.get(video.path, "")
+            digest.update(f"{video.light_index} {video.path.name}\0{content}\0".encode(errors="surrogateescape"))
         for path in files_of(self.poses_path) if self.poses_path else ():
             digest.update(f"{path.name}\0{_sha256(path)}".encode(errors="surrogateescape"))
         return digest.hexdigest()
@@ -115,6 +139,8 @@ def discover(inputs: Inputs) -> Source:
             raise UsageError("is a file", path=folder, remedy=remedy)
     if len({folder.resolve() for folder in inputs.images}) < len(inputs.images):
         raise UsageError("two --images name one folder", remedy="each names the photos of another pass")
+    if missing := next((video for video in inputs.videos if not video.exists()), None):
+        raise UsageError("does not exist", path=missing, remedy="name a video file with --video FILE")
     if inputs.poses is not None and not inputs.poses.exists():
         raise UsageError("does not exist", path=inputs.poses, remedy="name a file or folder of poses with --poses")
     try:
@@ -133,6 +159,7 @@ class _Pass:
     masks: dict[Path, Path]
     unmatched_masks: list[str]
     ignored: list[str]
+    videos: list[Path]
 
 
 def _discover(inputs: Inputs) -> Source:
@@ -143,12 +170,15 @@ def _discover(inputs: Inputs) -> Source:
         FoundPhoto(path=p, name=name, light_index=index, mask=one.masks.get(p), refused=_link_refusal(p, one.named))
         for (index, one, p), name in zip(found, names, strict=True)
     )
+    videos = [FoundVideo(path=path, light_index=index) for index, one in enumerate(passes) for path in one.videos]
+    videos += [FoundVideo(path=path, light_index=index) for index, path in enumerate(inputs.videos, len(passes))]
     poses = _pose_files(inputs, tuple(dict.fromkeys(folder for one in passes for folder in (one.named, one.folder))))
     return Source(
-        folder=passes[0].folder if passes else Path(),
+        folder=passes[0].folder if passes else inputs.videos[0].parent,
         photos=photos,
         poses_path=poses[0] if poses else None,
         other_poses=poses[1:],
+        videos=tuple(videos),
         ignored=tuple(name for one in passes for name in one.ignored),
         unmatched_masks=tuple(dict.fromkeys(name for one in passes for name in one.unmatched_masks)),
     )
@@ -203,7 +233,10 @@ def _names(found: list[tuple[_Pass, Path]]) -> list[str]:
 
 
 def _look_through(named: Path, inputs: Inputs) -> _Pass:
-    """List one folder that the user named."""
+    """List one folder that the user named; where it holds no photos at all, its videos are meant."""
+    videos = _videos_in(named)
+    if videos and not any(_photos_in(folder) for folder in _folders_below(named)):
+        return _Pass(named=named, folder=named, photos=[], masks={}, unmatched_masks=[], ignored=[], videos=videos)
     folder = named if inputs.recursive or _photos_in(named) else _only_photo_folder(named)
     folders = list(_folders_below(named)) if inputs.recursive else [folder]
     masks: dict[Path, Path] = {}
@@ -223,6 +256,7 @@ def _look_through(named: Path, inputs: Inputs) -> _Pass:
         masks=masks | given,
         unmatched_masks=unmatched,
         ignored=sorted(ignored),
+        videos=[],
     )
 
 
@@ -233,6 +267,10 @@ def _entries(folder: Path) -> list[Path]:
 def _photos_in(folder: Path) -> list[Path]:
     """Entries that are named like photos; hidden ones (`._x.jpg` of macOS) are not."""
     return [p for p in _entries(folder) if p.suffix.lower() in PHOTO_SUFFIXES and not p.name.startswith(".")]
+
+
+def _videos_in(folder: Path) -> list[Path]:
+    return [p for p in _entries(folder) if named_like_video(p.name)]
 
 
 def _is_foreign(path: Path) -> bool:

@@ -14,10 +14,13 @@ JPEG_MAGIC = b"\xff\xd8\xff"
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
+_MOV_ATOMS = {b"moov", b"mdat", b"wide", b"free", b"skip"}
+_VIDEO_MAGICS = (b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3", b"FLV\1", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
 _RAW_MAGICS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM")
 RAW_SUFFIXES = (
     ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .pef .srw .raw .rwl .iiq .3fr .fff .mrw .x3f .kdc .dcr"
 ).split()
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".3gp", ".wmv", ".mpg", ".mpeg")
 _DNG_VERSION, _PHOTOMETRIC, _COMPRESSION = 0xC612, 0x0106, 0x0103
 _SENSOR_PHOTOMETRIC = (32803, 34892)  # colour filter array, linear raw (DNG 1.7, chapter 4)
 _MARKERS_AFTER_SCAN = {0xC4, 0xCC, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
@@ -41,13 +44,27 @@ def holds_raw(data: bytes, suffix: str) -> bool:
     return data[8:10] == b"CR" or _DNG_VERSION in tags or sensor or suffix.lower() in RAW_SUFFIXES
 
 
+def named_like_video(name: str) -> bool:
+    """Whether a file's name is that of a video, and not a hidden one."""
+    return name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith(".")
+
+
+def holds_video(head: bytes) -> bool:
+    """Whether a file begins like a container of video: MP4, MOV, AVI, MKV, WebM, MPEG, FLV or WMV."""
+    if head[4:8] == b"ftyp":
+        return not holds_heif(head) and not _brands(head) & (_AVIF_BRANDS | {b"crx "})
+    if head[:4] == b"RIFF":
+        return head[8:12] == b"AVI "
+    return head[4:8] in _MOV_ATOMS or head.startswith(_VIDEO_MAGICS) or head[::188][:4] == b"G" * 4
+
+
 def kind_of(data: bytes) -> str:
     """What a file that is no readable picture seems to be, for an error message."""
     head = data[:512].lstrip().lower()
-    if data[4:8] == b"ftyp":
-        return "a HEIC or HEIF picture" if holds_heif(data) else "a video"
-    if (data[:4] == b"RIFF" and data[8:12] == b"AVI ") or data[:4] == b"\x1a\x45\xdf\xa3":
+    if holds_video(data):
         return "a video"
+    if holds_heif(data):
+        return "a HEIC or HEIF picture"
     if head.startswith((b"<!doctype html", b"<html")):
         return "text/html"
     if data[:4] == b"%PDF" or data[:2] == b"PK":

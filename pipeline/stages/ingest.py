@@ -9,11 +9,13 @@ import numpy as np
 
 from pipeline.config import IngestConfig
 from pipeline.discovery import Source
+from pipeline.formats.signatures import named_like_video
 from pipeline.scene import Photo, Photos
 from pipeline.stages import ingest_files, ingest_report, ingest_verdicts
 from pipeline.stages.ingest_children import Crew
 from pipeline.stages.ingest_masks import refuse_bad_masks, stored_like_sensor
 from pipeline.stages.ingest_verdicts import Candidate, usable
+from pipeline.stages.ingest_video import found_frames
 from pipeline.workspace import Stage, StageContext
 
 SURVEY_MIB = 160  # headers need little
@@ -29,8 +31,10 @@ def ingest(source: Source, config: IngestConfig, context: StageContext) -> Photo
         CaptureError: When so few are left because the others are blurred.
     """
     if source.ignored:
-        context.warn(f"{len(source.ignored)} files are no photos: {ingest_report.named(list(source.ignored))}")
-    candidates = [Candidate(index=i, found=found) for i, found in enumerate(source.photos)]
+        hint = "; a video is read with --video FILE" if any(map(named_like_video, source.ignored)) else ""
+        context.warn(f"{len(source.ignored)} files are no photos: {ingest_report.named(list(source.ignored))}{hint}")
+    frames = found_frames(source.videos, context.folder / ingest_files.WORK, config, context.progress)
+    candidates = [Candidate(index=i, found=found) for i, found in enumerate([*source.photos, *frames])]
     for c in candidates:
         if c.found.refused:
             c.refuse("unreadable", c.found.refused)
@@ -162,6 +166,7 @@ def _photo(candidate: Candidate, folder: Path) -> Photo:
         camera_label=record["camera_label"],
         deep_path=paths["deep"],
         light_index=candidate.found.light_index,
+        orientation=record["orientation"],
     )
 
 

@@ -44,9 +44,9 @@ def _entry(candidate: Candidate, source: Source) -> dict[str, Any]:
     }
     return {
         "name": found.name,
-        "path": str(found.path),
+        "path": str(found.video or found.path),
         "pass": found.light_index,
-        "sha256": source.sha256.get(found.path),
+        "sha256": source.sha256.get(found.video or found.path),
         "bytes": found.path.stat().st_size if found.path in source.sha256 else None,
         "format": header.get("kind"),
         "orientation_applied": record.get("orientation"),
