@@ -166,6 +166,7 @@ def _photo(candidate: Candidate, folder: Path) -> Photo:
         camera_label=record["camera_label"],
         deep_path=paths["deep"],
         light_index=candidate.found.light_index,
+        orientation=record["orientation"],
     )
 
 
