@@ -62,7 +62,9 @@ def run_child(target: str, arguments: Arguments, *, timeout_s: int | float, log:
         raise ResourceError(f"{target} ran longer than {timeout_s:.0f} s", remedy="raise its timeout_s", log=log)
     code = process.returncode
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    raise NativeCrashError(f"{target} died of {name}", remedy="run again; if it dies again, report the log", log=log)
+    crash = NativeCrashError(f"{target} died of {name}", remedy="run again; if it dies again, report the log", log=log)
+    crash.died_of = name
+    raise crash
 
 
 def _converse(

@@ -101,7 +101,26 @@ def _add_run(commands: _Commands) -> None:
 
 def _add_inputs(command: argparse.ArgumentParser) -> None:
     """The options that say what there is: run and check take the same."""
-    command.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos, or its parent")
+    command.add_argument(
+        "--images",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of photos, or its parent; once more for each pass with the object turned over in between",
+    )
+    command.add_argument(
+        "--video",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="video around the object, whose sharpest frames are taken; each is a pass of its own",
+    )
+    command.add_argument("--recursive", action="store_true", help="take the photos of all sub-folders")
+    command.add_argument(
+        "--masks", type=Path, metavar="DIR", help="folder of masks (default: masks/ beside the photos)"
+    )
     command.add_argument(
         "--poses",
         metavar="FILE|DIR|solve",
@@ -115,7 +134,14 @@ def _inputs(parsed: argparse.Namespace) -> "Inputs":
 
     solve = parsed.poses == "solve"
     poses = None if solve or parsed.poses is None else Path(parsed.poses)
-    return Inputs(images=(parsed.images,), poses=poses, solve_poses=solve)
+    return Inputs(
+        images=tuple(parsed.images),
+        videos=tuple(parsed.video),
+        masks=parsed.masks,
+        poses=poses,
+        solve_poses=solve,
+        recursive=parsed.recursive,
+    )
 
 
 def _add_check(commands: _Commands) -> None:
@@ -136,12 +162,12 @@ def _add_check(commands: _Commands) -> None:
 
 def _check(parsed: argparse.Namespace) -> int:
     overrides = _overrides(parsed.rest)
-    _require_folder(parsed.images)
+    _require_inputs(parsed)
     from pipeline import config
     from pipeline.check.command import CheckRequest, check, light
     from pipeline.progress import Reporter
 
-    parsed.out = parsed.out or Path("runs") / f"{_run_name(parsed.images)}-check"
+    parsed.out = parsed.out or Path("runs") / f"{_run_name(parsed)}-check"
     request = CheckRequest(inputs=_inputs(parsed), out=parsed.out, config=light(config.load(overrides)))
     check(request, Reporter(quiet=parsed.quiet))
     return 0
@@ -245,7 +271,7 @@ def _rgb(text: str) -> tuple[float, float, float]:
 
 def _run(parsed: argparse.Namespace) -> int:
     overrides = _overrides(parsed.rest)
-    _require_folder(parsed.images)
+    _require_inputs(parsed)
     from pipeline import config
     from pipeline.progress import Reporter
 
@@ -254,7 +280,7 @@ def _run(parsed: argparse.Namespace) -> int:
     composed = dataclasses.replace(composed, world=dataclasses.replace(composed.world, **told))
     from pipeline.run import run
 
-    out = parsed.out or Path("runs") / _run_name(parsed.images)
+    out = parsed.out or Path("runs") / _run_name(parsed)
     parsed.out = out
     reporter = Reporter(quiet=parsed.quiet)
     result = run(composed, inputs=_inputs(parsed), out=out, reporter=reporter)
@@ -264,19 +290,22 @@ def _run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _require_folder(images: Path) -> None:
-    """Refuse a missing folder before the slow imports."""
-    if not images.is_dir():
-        raise UsageError(
-            "is a file" if images.exists() else "does not exist",
-            path=images,
-            remedy="name the folder of your photos with --images DIR",
-        )
+def _require_inputs(parsed: argparse.Namespace) -> None:
+    """Refuse a command that names no photos, or folders that are none, before the slow imports."""
+    if not parsed.images + parsed.video:
+        raise UsageError("there is nothing to start from", remedy="name a folder with --images DIR or a --video FILE")
+    for folder in parsed.images:
+        if not folder.is_dir():
+            raise UsageError(
+                "is a file" if folder.exists() else "does not exist",
+                path=folder,
+                remedy="name the folder of your photos with --images DIR",
+            )
 
 
-def _run_name(images: Path) -> str:
+def _run_name(parsed: argparse.Namespace) -> str:
     """Name a run after its photos: the folder's name, or its parent's where the folder says only "images"."""
-    folder = images.resolve()
+    folder = (parsed.images[0] if parsed.images else parsed.video[0].with_suffix("")).resolve()
     generic = folder.name.lower() in ("images", "photos", "train", "img", "input")
     return folder.parent.name if generic and folder.parent.name else folder.name or "run"
 

@@ -60,13 +60,53 @@ class IngestConfig:
 
     Attributes:
         min_photos: Fewer usable photos than this stop the run; three views are the least that fix a shape.
+        max_file_mib: Larger files are refused.
+        max_megapixels: Photos of more pixels are refused, by their header.
+        max_frames: Files of more frames are refused: they are films.
+        decode_timeout_s: Limit for decoding one photo.
+        max_memory_mib: Memory that decoding one photo may take.
+        max_image_px: Photos with a longer side are scaled down to it; no stage uses more.
+        min_image_px: Photos with a shorter long side are refused; features need tens of pixels around them.
+        max_blur_px: Photos whose edges are smeared by a Gaussian of a larger deviation are refused; measured at a
+            long side of at most 1024 px, where sharp photos have 0.5 to 1.
+        max_blur_ratio: So are those smeared by more than so many times the capture's median.
+        max_clipped: Photos with a larger share of the object (or of the picture's middle) clipped are refused, and
+            those with a larger share black.
+        max_soft_mask: Masks with a larger share that is neither object nor background are told.
+        video_frames: Frames taken from a video, at most: enough for a turn around an object in steps of 6 degrees.
+        thin_bursts: Of near duplicates keep the sharpest only; photos with poses are all kept.
     """
 
     min_photos: int = 3
+    max_file_mib: int = 2048
+    max_megapixels: int = 250
+    max_frames: int = 100
+    decode_timeout_s: float = 60.0
+    max_memory_mib: int = 4096
+    max_image_px: int = 8192
+    min_image_px: int = 32
+    max_blur_px: float = 3.0
+    max_blur_ratio: float = 3.0
+    max_clipped: float = 0.9
+    max_soft_mask: float = 0.1
+    video_frames: int = 60
+    thin_bursts: bool = True
 
     def __post_init__(self) -> None:
         """Check the values."""
         _require(self, "min_photos", low=2, high=10_000)
+        _require(self, "max_file_mib", low=1, high=1e6)
+        _require(self, "max_megapixels", low=1, high=1e5)
+        _require(self, "max_frames", low=1, high=1e6)
+        _require(self, "decode_timeout_s", low=0.1, high=1e6)
+        _require(self, "max_memory_mib", low=256, high=1e7)
+        _require(self, "max_image_px", low=256, high=100_000)
+        _require(self, "min_image_px", low=8, high=10_000)
+        _require(self, "max_blur_px", low=0.5, high=100)
+        _require(self, "max_blur_ratio", low=1, high=1000)
+        _require(self, "max_clipped", low=0, high=1)
+        _require(self, "max_soft_mask", low=0, high=1)
+        _require(self, "video_frames", low=3, high=10_000)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np  # before pycolmap, whose libraries would otherwise shadow zl
 import pycolmap
 
 from pipeline.errors import CaptureError
-from pipeline.stages.sfm_undistort import undistortion, write_undistorted
+from pipeline.stages.sfm_undistort import photo_from_record, undistortion, write_pictures
 
 Progress = Callable[[float, str], None]
 CHUNK = 6  # photos per call of the feature extractor, so that progress shows
@@ -142,8 +142,18 @@ def _write(
         pose = image.cam_from_world().matrix()
         if not math.isfinite(float(np.abs(pose).sum())):
             raise CaptureError("COLMAP returned a pose that is not finite", path=named[name]["name"])
-        written = write_undistorted(named[name], maps[image.camera_id], folder)
-        views.append(written | {"cam_from_world": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]]})
+        photo = photo_from_record(named[name])
+        pinhole, lookup = maps[image.camera_id]
+        views.append(
+            {
+                "name": photo.name,
+                "K": pinhole.calibration_matrix().tolist(),
+                "cam_from_world": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]],
+                "width": pinhole.width,
+                "height": pinhole.height,
+                **write_pictures(photo, lookup, folder),
+            }
+        )
     points = list(model.points3D.values())
     sparse = {
         "views": views,
