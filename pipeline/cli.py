@@ -83,6 +83,7 @@ def _add_run(commands: _Commands) -> None:
     )
     _add_inputs(run)
     run.add_argument("--out", type=Path, metavar="DIR", help="where the run works (default: runs/NAME)")
+    run.add_argument("--mask-model", type=Path, metavar="FILE", help="ONNX model that makes missing masks (u2net, ..)")
     run.add_argument("--config", type=Path, metavar="YAML", help="repeat the run of this config.yaml")
     world = run.add_argument_group(
         "the world",
@@ -141,6 +142,7 @@ def _inputs(parsed: argparse.Namespace) -> "Inputs":
         poses=poses,
         solve_poses=solve,
         recursive=parsed.recursive,
+        mask_model=getattr(parsed, "mask_model", None),
     )
 
 

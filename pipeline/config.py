@@ -141,15 +141,33 @@ class MasksConfig:
     """Telling the object from its surroundings, for photos that came without masks.
 
     Attributes:
+        method: How missing masks are made: "backdrop" (plain ones), "model" (`--mask-model`), "consistency" (of the
+            photos with each other), "none" (everything inside the object box); "auto" takes the first of these that
+            finds an object; "given" makes none.
+        model_sha256: What the model's content must hash to, in hexadecimal; empty for any.
+        model_timeout_s: Limit for the child process that runs the model.
+        repair: Whether masks that the hull of the others contradicts are corrected; given ones, too.
+        drop_below: A photo whose mask agrees less than this (IoU) with the hull of the others is left out, unless there
+            are many: it shows something else, or its pose is wrong. 0 keeps all.
         working_px: Long side at which masks are made.
         rounds: Rounds of segmenting each view and checking it against the hull of the others.
     """
 
+    method: str = "auto"
+    model_sha256: str = ""
+    model_timeout_s: float = 3600.0
+    repair: bool = False
+    drop_below: float = 0.3
     working_px: int = 640
     rounds: int = 3
 
     def __post_init__(self) -> None:
         """Check the values."""
+        _choose(self, "method", ("auto", "given", "backdrop", "model", "consistency", "none"))
+        if not re.fullmatch("([0-9a-fA-F]{64})?", self.model_sha256):
+            raise UsageError(f"masks.model_sha256={self.model_sha256!r} is not 64 hexadecimal digits")
+        _require(self, "model_timeout_s", low=1, high=1e6)
+        _require(self, "drop_below", low=0.0, high=1.0)
         _require(self, "working_px", low=100, high=8000)
         _require(self, "rounds", low=1, high=6)
 

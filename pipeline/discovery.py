@@ -34,6 +34,7 @@ class Inputs:
         poses: A file or folder of poses in one of the formats that are read, or none to look for one beside the photos.
         solve_poses: Whether to solve the poses even when some lie beside the photos.
         recursive: Whether photos in sub-folders count.
+        mask_model: An ONNX model that makes missing masks, or none.
     """
 
     images: tuple[Path, ...]
@@ -42,6 +43,7 @@ class Inputs:
     poses: Path | None = None
     solve_poses: bool = False
     recursive: bool = False
+    mask_model: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

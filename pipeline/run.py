@@ -32,6 +32,7 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
         ReconError: Of the kind that says what stopped the run.
     """
     start = time.monotonic()
+    model = masks.find_model(inputs.mask_model, config.masks)
     source = discover(inputs)
     if out.resolve() in {folder.resolve() for folder in (*inputs.images, *(p.path.parent for p in source.photos))}:
         raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
@@ -52,7 +53,8 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
         posed = workspace.stage(poses.STAGE, config.poses, photos)
         settled = workspace.stage(world.STAGE, config.world, posed)
         settled = with_edited_masks(settled, out)
-        capture = workspace.stage(masks.STAGE, config.masks, settled)
+        segmenter = Staged(value=model, key=model.sha256 if model else "")
+        capture = workspace.stage(masks.STAGE, config.masks, settled, segmenter)
         mesh = workspace.stage(geometry.STAGE, config.geometry, capture)
         blank = workspace.stage(unwrap.STAGE, config.unwrap, mesh)
         asset = workspace.stage(appearance.STAGE, config.appearance, capture, blank)

@@ -49,6 +49,7 @@ PLACES = {
     "fast_simplification": ("geometry/decimate.py",),
     "hydra": ("config.py",),
     "numba": ("geometry/*.py", "raster/cpu/jit.py", "shading/*.py"),
+    "onnxruntime": ("stages/masks_model.py",),
     "nvdiffrast": ("raster/nvdiffrast_backend.py",),
     "omegaconf": ("config.py",),
     "pillow_heif": ("formats/images_heif.py",),
@@ -193,9 +194,8 @@ def test_libraries_are_imported_in_their_place() -> None:
 
 def test_libraries_are_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requirements = project["dependencies"] + [
-        r for e in ("gpu", "heic", "raw") for r in project["optional-dependencies"][e]
-    ]
+    extras = project["optional-dependencies"]
+    requirements = project["dependencies"] + [r for e in ("gpu", "heic", "masks", "raw") for r in extras[e]]
     declared = {re.split(r"[^\w.-]", r)[0].lower() for r in requirements}
     used = {name.split(".")[0] for s in sources() for name, _ in imports(s)} & (EVERYWHERE | set(PLACES))
     missing = {u for u in used if DISTRIBUTIONS.get(u, u).lower().replace("_", "-") not in declared}

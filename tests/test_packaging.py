@@ -45,7 +45,8 @@ def test_wheel_names_command_licence_and_pythons(wheel: zipfile.ZipFile) -> None
     assert "Apache License" in texts["LICENSE"]
     for line in ("Name: recon-pbr", "License-Expression: Apache-2.0", "Requires-Python: <3.14,>=3.11"):
         assert line in texts["METADATA"]
-    assert {"gpu", "heic", "raw", "bench", "dev"} == set(re.findall(r"Provides-Extra: (\w+)", texts["METADATA"]))
+    extras = set(re.findall(r"Provides-Extra: (\w+)", texts["METADATA"]))
+    assert extras == {"gpu", "heic", "raw", "masks", "bench", "dev"}
 
 
 @pytest.mark.parametrize(
