@@ -48,7 +48,7 @@ PLACES = {
     "numba": ("geometry/*.py", "raster/cpu/jit.py", "shading/*.py"),
     "nvdiffrast": ("raster/nvdiffrast_backend.py",),
     "omegaconf": ("config.py",),
-    "pycolmap": ("stages/sfm.py",),
+    "pycolmap": ("stages/sfm*.py",),
     "pygltflib": ("formats/gltf.py",),
     "rich": ("progress.py",),
     "safetensors": ("formats/*.py", "stages/appearance*.py"),

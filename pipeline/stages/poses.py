@@ -1,5 +1,7 @@
 """Poses: read the ones that came along, or have COLMAP find them."""
 
+from pathlib import Path
+
 import torch
 
 from pipeline.config import PosesConfig
@@ -7,10 +9,11 @@ from pipeline.errors import CaptureError
 from pipeline.formats import capture_json
 from pipeline.scene import Capture, Photos
 from pipeline.stages.poses_given import given_views
-from pipeline.stages.poses_solved import solved_views
+from pipeline.stages.poses_solved import Solved, solved_views
 from pipeline.workspace import Stage, StageContext
 
 WARN_REGISTERED = 0.8
+LISTED = 6  # names in an error; a warning lists them all
 
 
 def find_poses(photos: Photos, config: PosesConfig, context: StageContext) -> Capture:
@@ -20,32 +23,46 @@ def find_poses(photos: Photos, config: PosesConfig, context: StageContext) -> Ca
         CaptureError: When fewer photos than `config.min_registered` find a pose.
         InputError: When a file of poses names none of the photos, or holds an impossible pose.
     """
-    if photos.poses_path is not None:
-        views = given_views(photos, photos.poses_path, context)
-        points = colors = torch.zeros(0, 3, dtype=torch.float64)
-    else:
-        views, points, colors = solved_views(photos, config, context)
-    missing = [p.name for p in photos.photos if p.name not in {v.name for v in views}]
-    share = len(views) / len(photos.photos)
-    listed = ", ".join(missing[:6]) + (" ..." if len(missing) > 6 else "")
-    if share < config.min_registered or len(views) < 3:
-        raise CaptureError(
-            f"{len(views)} of {len(photos.photos)} photos found a pose, {config.min_registered:.0%} and 3 needed; "
-            f"without one: {listed}",
-            remedy="photograph with 70 % overlap, and put printed paper under a plain object",
-        )
-    if share < WARN_REGISTERED:
-        context.warn(f"{len(missing)} of {len(photos.photos)} photos found no pose: {listed}")
-    context.metrics.update(registered=len(views), photos=len(photos.photos), sparse_points=len(points))
+    found = (
+        _given(photos, photos.poses_path, context)
+        if photos.poses_path is not None
+        else solved_views(photos, config, context)
+    )
+    _require_enough(photos, found, config, context)
+    context.metrics.update(registered=len(found.views), photos=len(photos.photos), sparse_points=len(found.points))
     return Capture(
-        views=tuple(views),
-        points=points,
-        point_colors=colors,
+        views=tuple(found.views),
+        points=found.points,
+        point_colors=found.point_colors,
         object_box=torch.full((2, 3), torch.nan, dtype=torch.float64),
         world_from_input=torch.eye(4, dtype=torch.float64),
         metres_per_unit=None,
         poses_given=photos.poses_path is not None,
     )
+
+
+def _given(photos: Photos, poses_path: Path, context: StageContext) -> Solved:
+    nothing = torch.zeros(0, 3, dtype=torch.float64)
+    views = given_views(photos, poses_path, context)
+    return Solved(views=views, points=nothing, point_colors=nothing, what="", remedy="")
+
+
+def _require_enough(photos: Photos, found: Solved, config: PosesConfig, context: StageContext) -> None:
+    """Refuse a capture of which too few photos are posed; warn, with all names, where some are missing."""
+    posed = {v.name for v in found.views}
+    missing = [p.name for p in photos.photos if p.name not in posed]
+    total, share = len(photos.photos), len(posed) / len(photos.photos)
+    why = f"; {found.what}" if found.what else ""
+    if share < config.min_registered or len(posed) < 3:
+        listed = ", ".join(missing[:LISTED]) + (" ..." if len(missing) > LISTED else "")
+        raise CaptureError(
+            f"{len(posed)} of {total} photos found a pose, {config.min_registered:.0%} and 3 needed; "
+            f"without one: {listed}{why}",
+            remedy=found.remedy or "photograph with 70 % overlap, and put printed paper under a plain object",
+        )
+    if share < WARN_REGISTERED or (missing and photos.poses_path is None):
+        advice = f" ({found.remedy})" if found.remedy else ""
+        context.warn(f"{len(missing)} of {total} photos found no pose: {', '.join(missing)}{why}{advice}")
 
 
 def _summary(capture: Capture) -> str:
@@ -54,7 +71,7 @@ def _summary(capture: Capture) -> str:
 
 STAGE = Stage(
     name="poses",
-    version=2,
+    version=3,
     compute=find_poses,
     save=capture_json.save,
     load=capture_json.load,
