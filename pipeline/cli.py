@@ -1,6 +1,7 @@
 """The command `recon`. Heavy modules are imported when a command needs them."""
 
 import argparse
+import dataclasses
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _AOVS = ("normal", "base_color", "orm", "depth", "mask")
 _SWAPS = ("base_color", "orm", "normal")
+_WORLD = ("up", "front", "box", "distance", "scale")
 _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, and prints an error as one line."""
     parser = _parser()
     try:
-        parsed, rest = parser.parse_known_args(arguments)
+        parsed, rest = parser.parse_known_args(_joined(sys.argv[1:] if arguments is None else arguments))
         parsed.rest = [*getattr(parsed, "overrides", []), *rest]
         signal.signal(signal.SIGTERM, _stop)
         return int(parsed.run(parsed))
@@ -41,6 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stopped.exit_code
     except Exception as error:  # noqa: BLE001  # the last resort: a user gets one line, the log gets the rest
         return _internal_error(error, parsed)
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Join `--up -1,0,0` to `--up=-1,0,0`: argparse takes what begins with a minus for an option."""
+    joined: list[str] = []
+    for word in arguments:
+        if joined and joined[-1] in {f"--{name}" for name in _WORLD} and re.match(r"-[\d.]", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,8 +80,24 @@ def _add_run(commands: _Commands) -> None:
         "units and defaults are in pipeline/config.py, and the run writes the composed ones to OUT/config.yaml.",
     )
     run.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos, or its parent")
+    run.add_argument(
+        "--poses",
+        metavar="FILE|DIR|solve",
+        help="poses of the photos: transforms.json, a COLMAP model, poses_bounds.npy, Metashape's or RealityScan's "
+        "cameras (default: those beside the photos, or else solved); solve: do not read any",
+    )
     run.add_argument("--out", type=Path, metavar="DIR", help="where the run works (default: runs/NAME)")
     run.add_argument("--config", type=Path, metavar="YAML", help="repeat the run of this config.yaml")
+    world = run.add_argument_group(
+        "the world",
+        "What you know better than the photos tell, given on a first or a second run, which does not solve poses "
+        "again. Directions and points are those of the asset that a run without the option makes.",
+    )
+    world.add_argument("--up", metavar="X,Y,Z", help="this direction of the asset becomes up")
+    world.add_argument("--front", metavar="X,Y,Z", help="this direction of the asset becomes its front")
+    world.add_argument("--box", metavar="X0,Y0,Z0,X1,Y1,Z1", help="the object's box, as the masks stage prints it")
+    world.add_argument("--distance", metavar='"X,Y,Z X,Y,Z METRES"', help="two points of the asset and their distance")
+    world.add_argument("--scale", type=float, metavar="METRES", help="for each unit of the poses that came along")
     run.add_argument("--quiet", action="store_true", help="print warnings and errors only")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="settings")
     run.set_defaults(run=_run)
@@ -183,12 +212,17 @@ def _run(parsed: argparse.Namespace) -> int:
     from pipeline.progress import Reporter
 
     composed = config.load(overrides, parsed.config)
+    told = {name: value for name in _WORLD if (value := getattr(parsed, name)) is not None}
+    composed = dataclasses.replace(composed, world=dataclasses.replace(composed.world, **told))
     from pipeline.run import run
 
     out = parsed.out or Path("runs") / _run_name(parsed.images)
     parsed.out = out
     reporter = Reporter(quiet=parsed.quiet)
-    result = run(composed, inputs=Inputs(images=(parsed.images,)), out=out, reporter=reporter)
+    solve = parsed.poses == "solve"
+    poses = None if solve or parsed.poses is None else Path(parsed.poses)
+    inputs = Inputs(images=(parsed.images,), poses=poses, solve_poses=solve)
+    result = run(composed, inputs=inputs, out=out, reporter=reporter)
     reporter.line(f"asset       {result.asset}")
     reporter.line(f"preview     {result.preview}")
     reporter.line(f"done in {result.seconds / 60:.1f} min")

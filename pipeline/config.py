@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
+from pipeline.config_world import WorldConfig
 from pipeline.errors import UsageError
 
 
@@ -107,11 +108,6 @@ class PosesConfig:
         _require(self, "min_registered", low=0.0, high=1.0)
         _require(self, "stall_s", low=1, high=1e6)
         _require(self, "timeout_s", low=1, high=1e6)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorldConfig:
-    """Which way is up, and how large things are."""
 
 
 @dataclass(frozen=True, kw_only=True)

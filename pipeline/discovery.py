@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError, UsageError
+from pipeline.formats.pose_files import READ, files_of, find_pose_files
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 MASK_FOLDERS = ("masks", "mask")
-POSE_FILES = ("transforms.json", "transforms_train.json")
 # Held-out photos, truth and light of a benchmark: a run that opened them could cheat.
 NEVER_OPENED = ("test", "test_gt", "val", "relit", "truth", "hdri", "exr")
 
@@ -23,6 +23,7 @@ class Inputs:
         videos: Video files, taken as further passes.
         masks: A folder of masks, or none to look for one beside the photos.
         poses: A file or folder of poses in one of the formats that are read, or none to look for one beside the photos.
+        solve_poses: Whether to solve the poses even when some lie beside the photos.
         recursive: Whether photos in sub-folders count.
     """
 
@@ -30,6 +31,7 @@ class Inputs:
     videos: tuple[Path, ...] = ()
     masks: Path | None = None
     poses: Path | None = None
+    solve_poses: bool = False
     recursive: bool = False
 
 
@@ -41,7 +43,8 @@ class Source:
         folder: The folder of the photos.
         photos: Photo files in order of name.
         masks: Mask file of each photo that has one, by photo.
-        poses_path: A NeRF-style file of poses, or none.
+        poses_path: A file or folder of poses, or none.
+        other_poses: Further ones beside the photos, which are not read.
         ignored: Names in the folder that are no photos.
     """
 
@@ -50,12 +53,13 @@ class Source:
     masks: dict[Path, Path]
     poses_path: Path | None
     ignored: tuple[str, ...]
+    other_poses: tuple[Path, ...] = ()
 
     def key(self) -> str:
         """A hash over the names and the contents of every file."""
         digest = hashlib.sha256()
         files = [*self.photos, *(self.masks[p] for p in self.photos if p in self.masks)]
-        for path in [*files, *([self.poses_path] if self.poses_path else [])]:
+        for path in [*files, *(files_of(self.poses_path) if self.poses_path else ())]:
             digest.update(path.name.encode(errors="surrogateescape") + b"\0")
             if path.is_file() and os.access(path, os.R_OK):  # ingest says what is wrong with any other
                 with path.open("rb") as file:
@@ -75,22 +79,44 @@ def discover(inputs: Inputs) -> Source:
         raise UsageError("does not exist", path=images, remedy="name the folder of your photos with --images DIR")
     if not images.is_dir():
         raise UsageError("is a file", path=images, remedy="name the folder of your photos with --images DIR")
+    if inputs.poses is not None and not inputs.poses.exists():
+        raise UsageError("does not exist", path=inputs.poses, remedy="name a file or folder of poses with --poses")
     try:
-        return _discover(images)
+        return _discover(inputs, images)
     except PermissionError as error:
         raise InputError("cannot be listed: permission denied", path=error.filename) from error
 
 
-def _discover(images: Path) -> Source:
+def _discover(inputs: Inputs, images: Path) -> Source:
     folder = images if _photos_in(images) else _only_photo_folder(images)
     photos = _photos_in(folder)
+    poses = _pose_files(inputs, tuple(dict.fromkeys([images, folder])))
     return Source(
         folder=folder,
         photos=photos,
         masks=_match_masks(photos, folder, images),
-        poses_path=next((images / n for n in POSE_FILES if (images / n).is_file()), None),
+        poses_path=poses[0] if poses else None,
+        other_poses=poses[1:],
         ignored=tuple(sorted(p.name for p in folder.iterdir() if p not in photos and not p.is_dir())),
     )
+
+
+def _pose_files(inputs: Inputs, folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The poses that the user named, or all beside the photos, the best first.
+
+    Raises:
+        InputError: When a folder was named that holds none.
+    """
+    if inputs.solve_poses:
+        return ()
+    if inputs.poses is None:
+        return tuple(path for folder in folders for path in find_pose_files(folder))
+    if not inputs.poses.is_dir():
+        return (inputs.poses,)
+    found = find_pose_files(inputs.poses)
+    if not found:
+        raise InputError("holds no poses", path=inputs.poses, remedy=f"read are {READ}")
+    return found
 
 
 def _photos_in(folder: Path) -> tuple[Path, ...]:

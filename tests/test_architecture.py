@@ -23,7 +23,7 @@ PACKAGE = ROOT / "pipeline"
 LAYERS = (
     ("pipeline",),  # the package's own __init__
     ("errors",),
-    ("frames", "color", "child", "progress"),
+    ("frames", "color", "child", "config_world", "progress"),
     ("scene",),
     ("geometry", "raster"),
     ("shading", "formats"),
@@ -41,7 +41,7 @@ EVERYWHERE = {"torch", "numpy", "jaxtyping"}
 PLACES = {
     "OpenEXR": ("formats/*.py",),
     "PIL": ("formats/images.py", "formats/exif.py"),
-    "cv2": ("formats/images.py", "formats/resample.py", "formats/video.py", "stages/masks*.py"),
+    "cv2": ("formats/images.py", "formats/resample.py", "formats/video.py", "stages/masks*.py", "stages/world*.py"),
     "embreex": ("geometry/visibility.py", "shading/visibility.py"),
     "fast_simplification": ("geometry/decimate.py",),
     "hydra": ("config.py",),

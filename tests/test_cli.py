@@ -46,6 +46,7 @@ def test_help_and_version_are_answered() -> None:
         (("run", "--images", ".", "steps"), "unknown argument 'steps'"),
         (("run", "--images", "nowhere"), "nowhere: does not exist (name the folder of your photos with --images DIR)"),
         (("run", "--images", "a.jpg"), "a.jpg: is a file"),
+        (("run", "--images", ".", "--poses", "nowhere"), "nowhere: does not exist (name a file or folder of poses"),
         (("run", "--images", ".", "appearance.stepz=3"), "did you mean appearance.steps?"),
         (("run", "--images", ".", "appearance.steps=0"), "appearance.steps=0 is outside"),
         (("run", "--images", ".", "--config", "nowhere.yaml"), "nowhere.yaml: cannot be read"),

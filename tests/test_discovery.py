@@ -86,6 +86,40 @@ def test_poses_lie_in_the_named_folder(name: str, tmp_path: Path) -> None:
     assert source.poses_path == tmp_path / name
 
 
+def test_the_best_of_several_files_of_poses_is_taken_and_the_others_are_named(tmp_path: Path) -> None:
+    put(tmp_path, "train/a.png", "sparse/0/cameras.bin", "sparse/0/images.bin", "poses_bounds.npy", "transforms.json")
+    source = find(tmp_path)
+    assert source.poses_path == tmp_path / "transforms.json"
+    assert source.other_poses == (tmp_path / "sparse" / "0", tmp_path / "poses_bounds.npy")
+
+
+def test_named_poses_win_and_solve_reads_none(tmp_path: Path) -> None:
+    put(tmp_path, "photos/a.png", "photos/transforms.json", "theirs/sparse/0/cameras.txt", "theirs/sparse/0/images.txt")
+    put(tmp_path, "theirs/poses_bounds.npy", "empty/notes.txt")
+
+    def named(poses: str, **more: bool) -> Source:
+        return discover(Inputs(images=(tmp_path / "photos",), poses=tmp_path / poses if poses else None, **more))
+
+    assert named("theirs/poses_bounds.npy").poses_path == tmp_path / "theirs/poses_bounds.npy"
+    folder = named("theirs")
+    assert folder.poses_path == tmp_path / "theirs/sparse/0"
+    assert folder.other_poses == (tmp_path / "theirs/poses_bounds.npy",)
+    assert named("", solve_poses=True).poses_path is None
+    with pytest.raises(UsageError, match="nowhere: does not exist .*with --poses"):
+        named("nowhere")
+    with pytest.raises(InputError, match="empty: holds no poses .read are transforms.json, a COLMAP model"):
+        named("empty")
+
+
+def test_the_key_follows_every_file_of_a_model(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", *(f"sparse/0/{name}.bin" for name in ("cameras", "images", "points3D")))
+    keys = [find(tmp_path).key()]
+    for name in ("cameras", "images", "points3D"):
+        (tmp_path / f"sparse/0/{name}.bin").write_text("changed")
+        keys.append(find(tmp_path).key())
+    assert len(set(keys)) == 4
+
+
 def test_held_out_files_and_truth_are_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "train/a.png", "transforms_train.json", "transforms_test.json", "mesh.glb")
     for folder in ("test", "relit", "truth", "hdri", "exr", "test_gt"):

@@ -38,7 +38,7 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
         if status.st_size == 0:
             raise InputError("is empty (0 bytes)", path=path)
         try:
-            return file.read(max_bytes)
+            return file.read(min(max_bytes, status.st_size))  # it would set aside as much as it is told
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", path=path) from error
 

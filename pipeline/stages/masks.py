@@ -2,19 +2,15 @@
 
 import dataclasses
 
-import numpy as np
-import torch
-from jaxtyping import Float
-
 from pipeline.config import MasksConfig
-from pipeline.errors import CaptureError
 from pipeline.formats import capture_json
 from pipeline.formats.views import read_view_mask
+from pipeline.geometry.object_box import search_box
 from pipeline.geometry.outline import mask_distance
-from pipeline.geometry.visual_hull import hull_box
-from pipeline.scene import Camera, Capture
+from pipeline.scene import Capture
 from pipeline.stages.masks_agreement import measure_dissent
 from pipeline.stages.masks_auto import make_masks
+from pipeline.stages.masks_box import find_box
 from pipeline.workspace import Stage, StageContext
 
 BOX_PX = 400  # long side of the masks that find the box
@@ -35,34 +31,23 @@ def complete_masks(capture: Capture, config: MasksConfig, context: StageContext)
         views = make_masks(capture, config, context)
     small = [read_view_mask(v, long_side_px=BOX_PX) for v in views]
     cameras, distances = [camera for camera, _ in small], [mask_distance(mask) for _, mask in small]
-    dissent, iou = measure_dissent(cameras, distances, capture.object_box, context.runtime.rasterizer)
-    box = _object_box(cameras, distances, capture.object_box, dissent)
+    start = capture.object_box if capture.box_given else search_box(cameras, distances, capture.object_box)
+    dissent, iou = measure_dissent(cameras, distances, start, context.runtime.rasterizer)
+    box = find_box(dataclasses.replace(capture, object_box=start), cameras, distances, dissent, context)
     if iou < WARN_IOU:
         context.warn(f"the masks contradict each other: the hull matches them to {iou:.2f} (IoU), {WARN_IOU} is usual")
     context.metrics.update(given=len(views) - len(missing), made=len(missing), dissent=dissent, hull_iou=iou)
     return dataclasses.replace(capture, views=views, object_box=box, mask_dissent=dissent)
 
 
-def _object_box(
-    cameras: list[Camera], distances: list[Float[np.ndarray, "_ _"]], start: Float[torch.Tensor, "2 3"], dissent: float
-) -> Float[torch.Tensor, "2 3"]:
-    box = hull_box(cameras, distances, start, dissent=dissent)
-    if box is None:
-        raise CaptureError(
-            f"the {len(cameras)} masks have no point in common",
-            remedy="check masks and poses: they must show one object",
-        )
-    return box
-
-
 def _summary(capture: Capture) -> str:
-    size = (capture.object_box[1] - capture.object_box[0]).tolist()
-    return f"{len(capture.views)} masks, object box {size[0]:.2f} x {size[1]:.2f} x {size[2]:.2f} units"
+    box = ",".join(f"{x:.2f}" for x in capture.object_box.flatten().tolist())
+    return f"{len(capture.views)} masks, object box {box}"
 
 
 STAGE = Stage(
     name="masks",
-    version=4,
+    version=5,
     compute=complete_masks,
     save=capture_json.save,
     load=capture_json.load,

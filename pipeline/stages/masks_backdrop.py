@@ -1,9 +1,12 @@
 """Plain backdrops: photos whose rim has one colour, or one that changes smoothly."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
+from pipeline.scene import Camera
 from pipeline.stages.masks_views import WorkView, in_parallel
 
 RIM = 0.03  # width of the rim as a share of the photo's longer side
@@ -14,43 +17,59 @@ NOISE = 2.0  # scatter, at least: JPEG's blocks and soft shadows
 SAMPLES = 4000
 
 
-def backdrop_densities(views: list[WorkView], threads: int) -> list[Float[np.ndarray, "height width"]] | None:
-    """Per pixel the probability per cubic unit of L*a*b* of its colour if it shows the backdrop.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Backdrop:
+    """The colour of one photo's backdrop: a quadratic polynomial over the photo, and the scatter around it."""
 
-    Returns:
-        One image per view, 0 where a photo has no plain backdrop; none when most photos have none.
-    """
-    found = in_parallel(_density, views, threads)
-    plain = sum(bool(d.any()) for d in found)
-    return found if plain >= MOST * len(views) else None
+    camera: Camera
+    model: Float[np.ndarray, "6 3"]
+    sigma: float
+
+    def density(self, view: WorkView) -> Float[np.ndarray, "height width"]:
+        """Probability per cubic unit of L*a*b* of each pixel's colour if it shows the backdrop.
+
+        Args:
+            view: The photo, or a window of it.
+        """
+        lab = cv2.GaussianBlur(view.lab, (0, 0), 1.0)
+        off = np.square(lab - _terms(view.camera, self.camera) @ self.model).sum(-1)
+        return (np.exp(-0.5 * off / self.sigma**2) / (self.sigma * np.sqrt(2 * np.pi)) ** 3).astype(np.float32)
 
 
-def _density(view: WorkView) -> Float[np.ndarray, "height width"]:
-    """The density of one photo; 0 everywhere when its rim is not plain."""
+def find_backdrops(views: list[WorkView], threads: int) -> list[Backdrop | None]:
+    """What each photo's object stands before; none for a photo with a busy rim, and for all when most have one."""
+    found = in_parallel(_find, views, threads)
+    plain = sum(backdrop is not None for backdrop in found)
+    return found if plain >= MOST * len(views) else [None] * len(views)
+
+
+def _find(view: WorkView) -> Backdrop | None:
+    """Fit the rim of a whole photo."""
     lab = cv2.GaussianBlur(view.lab, (0, 0), 1.0)
-    terms = _terms(view.shape)
     rim = _rim(view.shape)
-    chosen, colors = terms[rim], lab[rim]
+    chosen, colors = _terms(view.camera, view.camera)[rim], lab[rim]
     every = max(1, len(chosen) // SAMPLES)
     chosen, colors = chosen[::every], colors[::every]
     kept = np.linalg.norm(colors - np.median(colors, 0), axis=1) < 5 * EVEN
     if kept.mean() < PLAIN:
-        return np.zeros(view.shape, np.float32)
+        return None
     for _ in range(4):
         model = np.linalg.lstsq(chosen[kept], colors[kept], rcond=None)[0]
         residual = np.linalg.norm(colors - chosen @ model, axis=1)
         kept = residual < max(NOISE, 3 * float(np.median(residual)))
     scatter = float(np.sqrt(np.square(residual[kept]).mean()))
     if kept.mean() < PLAIN or scatter > EVEN:
-        return np.zeros(view.shape, np.float32)
-    sigma = max(NOISE, 2 * scatter)  # the model was fitted at the rim and is used inside of it
-    off = np.square(lab - terms @ model).sum(-1)
-    return (np.exp(-0.5 * off / sigma**2) / (sigma * np.sqrt(2 * np.pi)) ** 3).astype(np.float32)
+        return None
+    # the model was fitted at the rim and is used inside of it
+    return Backdrop(camera=view.camera, model=model, sigma=max(NOISE, 2 * scatter))
 
 
-def _terms(shape: tuple[int, int]) -> Float[np.ndarray, "height width 6"]:
-    """Quadratic polynomials in x and y from -1 to 1."""
-    y, x = np.meshgrid(np.linspace(-1, 1, shape[0]), np.linspace(-1, 1, shape[1]), indexing="ij")
+def _terms(camera: Camera, whole: Camera) -> Float[np.ndarray, "height width 6"]:
+    """Quadratic polynomials in x and y, which run from -1 to 1 over the `whole` photo, at the pixels of `camera`."""
+    to_whole = whole.K.numpy() @ np.linalg.inv(camera.K.numpy())
+    x = (np.arange(camera.width) + 0.5) * to_whole[0, 0] + to_whole[0, 2]
+    y = (np.arange(camera.height) + 0.5) * to_whole[1, 1] + to_whole[1, 2]
+    x, y = np.meshgrid(2 * x / whole.width - 1, 2 * y / whole.height - 1)
     return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)
 
 

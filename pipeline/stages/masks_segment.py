@@ -14,11 +14,13 @@ from jaxtyping import Float, Int
 
 from pipeline.errors import CaptureError
 from pipeline.geometry.soft_cut import soft_cut
+from pipeline.geometry.support_plane import Plane
+from pipeline.stages.masks_backdrop import Backdrop
 from pipeline.stages.masks_colors import color_bins, color_counts, color_density, local_log_odds
 from pipeline.stages.masks_stereo import Matches, stereo_evidence
-from pipeline.stages.masks_support import Plane, photograph, support_density
-from pipeline.stages.masks_views import WorkView, distance_from_origin, in_parallel, project
-from pipeline.stages.masks_volume import Volume, central_part, seen_from, vote
+from pipeline.stages.masks_support import Support, photograph, support_density
+from pipeline.stages.masks_views import Window, WorkView, distance_from_origin, in_parallel, project, transfer
+from pipeline.stages.masks_volume import SIDE, Volume, central_part, seen_from, vote
 
 FAR = 1.75  # rays that pass the look-at point further away than this show no object
 SURROUNDINGS = 1.1, 1.4  # from here to there, rays go over to showing mostly surroundings (the unit fits the photos)
@@ -33,6 +35,10 @@ SMOOTHNESS = 2.0  # log-odds that a pixel of outline costs on even ground
 PRIOR_IN, PRIOR_OUT = 1.5, 3.5  # log-odds inside and outside of what the photos together see
 MARGIN = 0.08  # how far that may be off in the first round, world units; shrinks by a fifth each round
 ITERATIONS = 100
+CLOSE_ROUNDS = 2
+CLOSE_SIDE = 160  # voxels along the longest side of the box in them
+COVERED = 0.1  # where the object may be
+WINDOW_MARGIN = 0.1  # of the longer side of what may show the object
 REMEDY = "put masks in a folder masks/ beside the photos, white = object"
 UNSURE = 0.5  # vote of a pixel whose colours say nothing
 
@@ -62,6 +68,7 @@ class Segment:
         covered: Where the object may hide the support.
         seen: The object as all photos together see it.
         label: Probability of being object.
+        like: The same by the colours alone.
         weight: How much a pixel votes on voxels.
     """
 
@@ -79,6 +86,7 @@ class Segment:
     support: Image = field(default_factory=_blank)
     covered: Image = field(default_factory=_blank)
     seen: Image = field(default_factory=_blank)
+    like: Image = field(default_factory=_blank)
     weight: Image = field(default_factory=_blank)
 
 
@@ -86,53 +94,84 @@ def segment(  # noqa: PLR0913  # one per input
     views: list[WorkView],
     matches: list[Matches],
     plane: Plane | None,
-    backdrops: list[Image] | None,
+    backdrops: list[Backdrop | None],
     *,
     rounds: int,
+    closer: Callable[[int, Window], WorkView],
     threads: int,
     progress: Callable[[float], None],
 ) -> list[Segment]:
     """Label every view: each round learns colours, cuts the photos, and votes on the volume.
 
+    Once all agree on roughly where the object is, the last rounds look at it closely.
+
     Args:
         views: The photos.
         matches: What stereo found for each.
         plane: What the object stands on, if known.
-        backdrops: `backdrop_densities`, if the photos have plain ones.
-        rounds: Rounds before the last cut.
+        backdrops: Those of `find_backdrops`.
+        rounds: Rounds with whole photos.
+        closer: Loads a window of the photo with this index; the results show such windows.
         threads: How many views are worked on at a time.
         progress: Takes the fraction done in [0, 1].
 
     Raises:
         CaptureError: When the photos agree on no object.
     """
-    blank: list[Image] = [np.zeros(v.shape, np.float32) for v in views]
-    triples = list(zip(views, matches, backdrops or blank, strict=True))
-    segments = in_parallel(lambda triple: _start(*triple), triples, threads)
+    segments = in_parallel(lambda inputs: _start(*inputs), zip(views, matches, backdrops, strict=True), threads)
     box = np.array([[-START_BOX] * 3, [START_BOX] * 3])
-    for index in range(rounds + 1):
-        _look_at_support(segments, plane, threads)
-        _cut(segments, threads, stereo=STEREO * 0.5**index, local=index > 0)
-        progress((index + 1) / (rounds + 1))
-        if index < rounds:
-            volume = _agree(segments, box, threads, margin=MARGIN * 0.8**index)
-            if not (volume.occupancy > 0.5).any():
-                raise CaptureError(
-                    "the object could not be told from its surroundings: nothing is object", remedy=REMEDY
-                )
-            box = volume.box(BOX_MARGIN)
+    for index in range(rounds):
+        support = None if plane is None else _photographed(plane, segments)
+        _cut(segments, support, threads, stereo=STEREO * 0.5**index, local=index > 0)
+        volume = _agree(segments, box, threads, side=SIDE, margin=MARGIN * 0.8**index)
+        box = volume.box(BOX_MARGIN)
+        progress((index + 1) / (rounds + 2 * CLOSE_ROUNDS))
+    support = None if plane is None else _photographed(plane, segments)
+    segments = in_parallel(lambda i: _closeup(segments[i], backdrops[i], i, closer), range(len(segments)), threads)
+    margin = MARGIN * 0.8**rounds
+    in_parallel(lambda s: _inform(s, volume, margin), segments, threads)
+    for index in range(CLOSE_ROUNDS):
+        _cut(segments, support, threads, stereo=STEREO * 0.5**rounds, local=True)
+        if index < CLOSE_ROUNDS - 1:
+            volume = _agree(segments, box, threads, side=CLOSE_SIDE, margin=margin * 0.8 ** (index + 1))
+        progress((rounds + 2 * index + 2) / (rounds + 2 * CLOSE_ROUNDS))
     return segments
 
 
-def _start(view: WorkView, matches: Matches, backdrop: Image) -> Segment:
+def _closeup(
+    segment: Segment, backdrop: Backdrop | None, index: int, closer: Callable[[int, Window], WorkView]
+) -> Segment:
+    """What `segment` knows, in the window of the photo that may show the object."""
+    near = _start(closer(index, _window(segment)), segment.matches, backdrop)
+    near.label = transfer(segment.label, segment.view.camera, near.view.camera)
+    return near
+
+
+def _window(segment: Segment) -> Window:
+    """The part of the whole photo that may show the object, with some surroundings to learn from."""
+    rows, columns = np.nonzero(segment.covered > COVERED)
+    height, width = segment.view.shape
+    if len(rows) == 0:
+        return segment.view.window
+    low = np.array([columns.min(), rows.min()])
+    high = np.array([columns.max(), rows.max()]) + 1
+    pad = WINDOW_MARGIN * (high - low).max()
+    scale = np.array(segment.view.window[2:]) / [width, height]
+    left, top = np.floor(np.maximum(low - pad, 0) * scale).astype(int).tolist()
+    right, bottom = np.ceil(np.minimum(high + pad, [width, height]) * scale).astype(int).tolist()
+    return left, top, right - left, bottom - top
+
+
+def _start(view: WorkView, matches: Matches, backdrop: Backdrop | None) -> Segment:
     """The first guess: what matches in the middle is object, what matches elsewhere and the rim is not."""
     stereo = stereo_evidence(matches, None, view)
     distance = distance_from_origin(view.camera)
     low, high = SURROUNDINGS
     object_share = np.maximum(stereo, 0) + 0.05 * np.clip((0.5 - distance) / 0.3, 0, 1)
     other_share = np.maximum(-stereo, np.clip((distance - low) / (high - low), 0, 1))
-    if backdrop.any():
-        like_backdrop = backdrop / (backdrop + ANY_COLOR)
+    density = np.zeros(view.shape, np.float32) if backdrop is None else backdrop.density(view)
+    if backdrop is not None:
+        like_backdrop = density / (density + ANY_COLOR)
         object_share = np.maximum(object_share, (1 - like_backdrop) * (distance < low))
         other_share = np.maximum(other_share, like_backdrop)
     if view.given is not None:
@@ -140,7 +179,7 @@ def _start(view: WorkView, matches: Matches, backdrop: Image) -> Segment:
     return Segment(
         view=view,
         matches=matches,
-        backdrop=backdrop,
+        backdrop=density,
         stereo=stereo,
         bins=color_bins(cv2.GaussianBlur(view.lab, (0, 0), 0.8)),
         distance=distance,
@@ -165,20 +204,13 @@ def edge_price(lab: Float[np.ndarray, "height width 3"]) -> Image:
     return (SMOOTHNESS * (0.04 + 0.96 * np.exp(-contrast / (2 * contrast.mean() + 1e-6)))).astype(np.float32)
 
 
-def _look_at_support(segments: list[Segment], plane: Plane | None, threads: int) -> None:
-    """Photograph the support without what may be the object by now, and compare every photo with it."""
-    if plane is None:
-        for s in segments:
-            s.support = s.backdrop
-        return
+def _photographed(plane: Plane, segments: list[Segment]) -> Support:
+    """The support without what may be the object by now."""
     known = segments[0].covered.shape != (1, 1)
-    support = photograph(plane, [s.view for s in segments], [s.covered for s in segments] if known else None)
-    densities = in_parallel(lambda s: support_density(support, s.view), segments, threads)
-    for s, density in zip(segments, densities, strict=True):
-        s.support = np.maximum(density, s.backdrop)
+    return photograph(plane, [s.view for s in segments], [s.covered for s in segments] if known else None)
 
 
-def _cut(segments: list[Segment], threads: int, *, stereo: float, local: bool) -> None:
+def _cut(segments: list[Segment], support: Support | None, threads: int, *, stereo: float, local: bool) -> None:
     """Learn the colours, then label every view that came without a mask."""
     objects = [color_counts(s.bins, s.object_share) for s in segments]
     others = [color_counts(s.bins, s.other_share) for s in segments]
@@ -187,8 +219,10 @@ def _cut(segments: list[Segment], threads: int, *, stereo: float, local: bool) -
     def label(index: int) -> None:
         s = segments[index]
         if s.view.given is not None:
-            s.label, s.weight = s.view.given, np.ones(s.view.shape, np.float32)
+            s.label = s.like = s.view.given
+            s.weight = np.ones(s.view.shape, np.float32)
             return
+        s.support = s.backdrop if support is None else np.maximum(support_density(support, s.view), s.backdrop)
         is_object = (0.5 * all_objects + 0.5 * color_density(objects[index]))[s.bins]
         is_other = (0.3 * all_others + 0.7 * color_density(others[index]))[s.bins]
         cue = np.clip(np.log(is_object / is_other), -2 * LIMIT, 2 * LIMIT)
@@ -196,42 +230,49 @@ def _cut(segments: list[Segment], threads: int, *, stereo: float, local: bool) -
             cue = local_log_odds(s.view.lab, s.object_share, s.other_share, cue)
         share = SUPPORT_SHARE * (s.support > 0)
         cue = -np.log((1 - share) * np.exp(-cue) + share * s.support / is_object)
-        cue = np.clip(TEMPER * cue, -LIMIT, LIMIT) + stereo * s.stereo
-        cue = cv2.GaussianBlur(cue.astype(np.float32), (0, 0), 1.0)
+        cue = cv2.GaussianBlur(np.clip(TEMPER * cue, -LIMIT, LIMIT).astype(np.float32), (0, 0), 1.0)
+        s.like = np.where(s.distance > FAR, 0, 1 / (1 + np.exp(-cue))).astype(np.float32)
+        cue += stereo * s.stereo
         s.label = soft_cut(cue + s.prior, s.edges, s.label, iterations=ITERATIONS)
         s.weight = (UNSURE + (1 - UNSURE) * np.minimum(np.abs(cue) / LIMIT, 1)).astype(np.float32)
 
     in_parallel(label, range(len(segments)), threads)
 
 
-def _agree(segments: list[Segment], box: Float[np.ndarray, "2 3"], threads: int, *, margin: float) -> Volume:
+def _agree(segments: list[Segment], box: Float[np.ndarray, "2 3"], threads: int, *, side: int, margin: float) -> Volume:
     """Vote on voxels, keep the part in the middle, and tell each view what all photos together see.
 
     Args:
         segments: The views.
         box: Where voxels are.
         threads: How many views are worked on at a time.
+        side: Voxels along the longest side of the box.
         margin: How far, in world units, the volume may be off.
+
+    Raises:
+        CaptureError: When no voxel is left.
     """
     cameras = [s.view.camera for s in segments]
-    labels, weights = [s.label for s in segments], [s.weight for s in segments]
-    surfaces = [s.matches.surface(s.view.camera.width, s.view.camera.height) for s in segments]
-    volume = central_part(vote(cameras, labels, weights, surfaces, box))
-
-    grown = volume.grown(margin)
-
-    def inform(s: Segment) -> None:
-        s.stereo = stereo_evidence(s.matches, grown, s.view)
-        s.seen = seen_from(volume, s.view.camera)
-        depth = float(project(s.view.camera, np.zeros((1, 3)))[0, 2])
-        size = 2 * max(1, round(margin * float(s.view.camera.K[0, 0]) / max(depth, 0.1))) + 1
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-        inner, s.covered = cv2.erode(s.seen, kernel), cv2.dilate(s.seen, kernel)
-        s.prior = _walled(PRIOR_IN * inner - PRIOR_OUT * (1 - s.covered), s.distance)
-        if s.view.given is None:
-            like_support = s.support / (s.support + ANY_COLOR)
-            s.object_share = np.maximum(inner, s.stereo) * s.label
-            s.other_share = np.maximum(np.maximum(1 - s.covered, -s.stereo), like_support * (1 - s.label))
-
-    in_parallel(inform, segments, threads)
+    # what looks like the object where the volume is empty yet may still be a part of it: the volume decides
+    labels, weights = [np.maximum(s.label, s.like) for s in segments], [s.weight for s in segments]
+    surfaces = [s.matches.surface(s.view.camera) for s in segments]
+    volume = central_part(vote(cameras, labels, weights, surfaces, box, side=side))
+    if not (volume.occupancy > 0.5).any():
+        raise CaptureError("the object could not be told from its surroundings: nothing is object", remedy=REMEDY)
+    in_parallel(lambda s: _inform(s, volume, margin), segments, threads)
     return volume
+
+
+def _inform(s: Segment, volume: Volume, margin: float) -> None:
+    """Tell a view what all photos together see, and from which of its pixels to learn colours."""
+    s.stereo = stereo_evidence(s.matches, volume.grown(margin), s.view)
+    s.seen = seen_from(volume, s.view.camera)
+    depth = float(project(s.view.camera, np.zeros((1, 3)))[0, 2])
+    size = 2 * max(1, round(margin * float(s.view.camera.K[0, 0]) / max(depth, 0.1))) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    inner, s.covered = cv2.erode(s.seen, kernel), cv2.dilate(s.seen, kernel)
+    s.prior = _walled(PRIOR_IN * inner - PRIOR_OUT * (1 - s.covered), s.distance)
+    if s.view.given is None:
+        like_support = s.support / (s.support + ANY_COLOR)
+        s.object_share = np.maximum(inner, s.stereo) * s.label
+        s.other_share = np.maximum(np.maximum(1 - s.covered, -s.stereo), like_support * (1 - s.label))

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from pipeline.formats.resample import resize
+from pipeline.geometry.support_plane import Plane
 from pipeline.scene import Camera
-from pipeline.stages.masks_support import Plane
-from pipeline.stages.masks_views import WorkView, in_parallel, rays
+from pipeline.stages.masks_views import WorkView, in_parallel, rays, transfer
 from pipeline.stages.masks_volume import Volume
 
 SWEEP_PX = 320  # long side of the images that are matched
@@ -45,10 +45,10 @@ class Matches:
         distance = self.depth / (directions @ self.camera.forward.numpy())
         return self.camera.camera_center.numpy() + directions * distance[..., None]
 
-    def surface(self, width: int, height: int) -> Float[np.ndarray, "height width"]:
-        """Depth of sure matches at another size; 0 elsewhere."""
+    def surface(self, camera: Camera) -> Float[np.ndarray, "height width"]:
+        """Depth of sure matches as another camera at the same place sees it; 0 elsewhere."""
         sure = np.where(self.evidence > SURE, self.depth, 0).astype(np.float32)
-        return np.asarray(cv2.resize(sure, (width, height), interpolation=cv2.INTER_NEAREST))
+        return transfer(sure, self.camera, camera, nearest=True)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,8 +81,7 @@ def stereo_evidence(matches: Matches, volume: Volume | None, view: WorkView) -> 
         occupied = volume.at(points)
         inside = occupied - (1 - occupied) * (1 - certain)
     evidence = np.where(matches.evidence > 0, matches.evidence * inside, matches.evidence).astype(np.float32)
-    blurred = cv2.GaussianBlur(evidence, (0, 0), 1.0)
-    return np.asarray(cv2.resize(blurred, (view.camera.width, view.camera.height), interpolation=cv2.INTER_LINEAR))
+    return transfer(cv2.GaussianBlur(evidence, (0, 0), 1.0), matches.camera, view.camera)
 
 
 def _shrunk(view: WorkView) -> _Small:

@@ -1,4 +1,4 @@
-"""Photos at the size at which masks are made, and where their pixels' rays go."""
+"""Photos, or windows of them, at the size at which masks are made, and where their pixels' rays go."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,22 +13,25 @@ from pipeline.formats import images
 from pipeline.formats.resample import resize
 from pipeline.scene import Camera, View
 
+Window = tuple[int, int, int, int]  # left, top, width and height in the photo's pixels
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WorkView:
-    """A photo at working size.
+    """A window of a photo at working size.
 
     Attributes:
         name: The photo's name.
-        camera: Its camera at this size.
+        window: Which part of the photo it shows.
+        camera: The camera of that part at this size.
         lab: CIE L*a*b* colours (D65): L in [0, 100], a and b about [-128, 127].
         given: The mask that came along, coverage in [0, 1], or none.
     """
 
     name: str
+    window: Window
     camera: Camera
     lab: Float[np.ndarray, "height width 3"]
     given: Float[np.ndarray, "height width"] | None
@@ -39,13 +42,31 @@ class WorkView:
         return self.camera.height, self.camera.width
 
 
-def load_view(view: View, long_side_px: int) -> WorkView:
-    """Read a photo, and its mask if it has one, no larger than `long_side_px`."""
-    camera = view.camera.scaled(min(1.0, long_side_px / max(view.camera.width, view.camera.height)))
-    size = (camera.width, camera.height)
-    rgb = resize(images.read_image(view.image_path).astype(np.float32) / 255, *size)
-    given = None if view.mask_path is None else resize(images.read_mask(view.mask_path).numpy(), *size)
-    return WorkView(name=view.name, camera=camera, lab=cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab), given=given)
+def load_view(view: View, long_side_px: int, window: Window | None = None) -> WorkView:
+    """Read a window of a photo (the whole by default), and of its mask if it has one, no larger than `long_side_px`."""
+    left, top, width, height = window = window or (0, 0, view.camera.width, view.camera.height)
+    matrix = view.camera.K.clone()
+    matrix[0, 2] -= left
+    matrix[1, 2] -= top
+    camera = Camera(K=matrix, cam_from_world=view.camera.cam_from_world, width=width, height=height)
+    camera = camera.scaled(min(1.0, long_side_px / max(width, height)))
+    part, size = np.s_[top : top + height, left : left + width], (camera.width, camera.height)
+    rgb = resize(images.read_image(view.image_path)[part].astype(np.float32) / 255, *size)
+    given = None if view.mask_path is None else resize(images.read_mask(view.mask_path).numpy()[part], *size)
+    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab)
+    return WorkView(name=view.name, window=window, camera=camera, lab=lab, given=given)
+
+
+def transfer(
+    image: Float[np.ndarray, "rows columns"], camera: Camera, target: Camera, *, nearest: bool = False
+) -> Float[np.ndarray, "height width"]:
+    """An image of `camera` as `target` sees it, which stands at the same place and looks the same way."""
+    to_source = camera.K.numpy() @ np.linalg.inv(target.K.numpy())
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])  # OpenCV's first centre is at 0
+    affine = (np.linalg.inv(half) @ to_source @ half)[:2]
+    flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
+    size = (target.width, target.height)
+    return np.asarray(cv2.warpAffine(image, affine, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
 
 
 def rays(camera: Camera) -> Float[np.ndarray, "height width 3"]:

@@ -11,7 +11,7 @@ from pipeline.geometry.voting import sum_votes
 from pipeline.scene import Camera
 from pipeline.stages.masks_views import project
 
-SIDE = 96  # voxels along the longest side of the box
+SIDE = 96  # voxels along the longest side of the box, unless more are asked for
 EXCLUDED = 0.15  # share of the votes against a voxel at which it is as likely empty as not
 SOFTNESS = 0.03
 CLEARANCE = 0.08  # what is nearer to a camera than the surface it sees, by more than this, is empty
@@ -49,12 +49,14 @@ class Volume:
         return np.stack([low - pad, high + pad])
 
 
-def vote(
+def vote(  # one image of each kind per camera
     cameras: list[Camera],
     labels: list[Float[np.ndarray, "_ _"]],
     weights: list[Float[np.ndarray, "_ _"]],
     surfaces: list[Float[np.ndarray, "_ _"]],
     box: Float[np.ndarray, "2 3"],
+    *,
+    side: int = SIDE,
 ) -> Volume:
     """Occupied is what few photos exclude: their shares of the votes are summed up, not multiplied.
 
@@ -66,9 +68,10 @@ def vote(
         weights: How much a pixel's vote counts.
         surfaces: Depth of a surface that the pixel is known to show, 0 where none is.
         box: Minimum and maximum corner of the voxels' centres.
+        side: Voxels along the longest side of the box.
     """
-    spacing = float((box[1] - box[0]).max()) / (SIDE - 1)
-    nx, ny, nz = (max(2, int(np.ceil(side / spacing)) + 1) for side in box[1] - box[0])
+    spacing = float((box[1] - box[0]).max()) / (side - 1)
+    nx, ny, nz = (max(2, int(np.ceil(length / spacing)) + 1) for length in box[1] - box[0])
     images = [np.stack([w * (1 - u), w, d], -1) for u, w, d in zip(labels, weights, surfaces, strict=True)]
     votes = sum_votes(cameras, images, box[0], spacing, (nx, ny, nz), CLEARANCE, CERTAINTY)
     against, total, seen = np.moveaxis(votes, -1, 0)

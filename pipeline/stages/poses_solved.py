@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,18 @@ from pipeline.config import PosesConfig
 from pipeline.errors import NativeCrashError
 from pipeline.scene import Camera, Photo, Photos, View
 from pipeline.stages.poses_turntable import light_from_world_of_turntable
-from pipeline.stages.poses_view import still_view
+from pipeline.stages.poses_view import photo_record, still_view
 from pipeline.workspace import StageContext
 
 SOLVER = "pipeline.stages.sfm:solve"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """Why photos found no pose, and what to do about it; empty when most found one."""
+
+    what: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,15 +35,13 @@ class Solved:
         views: The placed photos, undistorted.
         points: Sparse points in the frame of COLMAP's model.
         point_colors: Their sRGB colours in [0, 1].
-        what: The likeliest reason why many photos found no pose; empty when most did.
-        remedy: What to do about it.
+        cause: The likeliest reason why many photos found no pose.
     """
 
     views: list[View]
     points: torch.Tensor
     point_colors: torch.Tensor
-    what: str
-    remedy: str
+    cause: Cause
 
 
 def solved_views(photos: Photos, config: PosesConfig, context: StageContext) -> Solved:
@@ -55,15 +60,13 @@ def solved_views(photos: Photos, config: PosesConfig, context: StageContext) -> 
         tried = ", ".join(f"{rung} {count}" for rung, count in figures["placed"].items())
         context.warn(f"few photos found a pose at first; tried (photos placed): {tried}")
     saved = json.loads((context.folder / "sfm.json").read_text(encoding="utf-8"))
-    photo_of = {p.image_path.name: p for p in photos.photos}
-    views = [_view(photo_of[v["photo"]], v, context) for v in saved["views"]]
-    cause = figures["diagnosis"] or {"what": "", "remedy": ""}
+    named = {p.name: p for p in photos.photos}
+    views = [_view(named[v["name"]], v, context) for v in saved["views"]]
     return Solved(
         views=_under_a_still_light(views) if config.rig == "turntable" else views,
         points=torch.from_numpy(np.asarray(saved["points"], np.float64).reshape(-1, 3)),
         point_colors=torch.from_numpy(np.asarray(saved["point_colors"], np.float64).reshape(-1, 3) / 255),
-        what=cause["what"],
-        remedy=cause["remedy"],
+        cause=Cause(**(figures["diagnosis"] or {})),
     )
 
 
@@ -72,7 +75,7 @@ def _solve(photos: Photos, config: PosesConfig, context: StageContext) -> dict[s
     log = context.folder / "sfm.log"
     arguments = {
         "folder": str(context.folder),
-        "photos": [_record(p) for p in photos.photos],
+        "photos": [photo_record(p) for p in photos.photos],
         "config": vars(config),
         "seed": context.runtime.seed,
         "threads": context.runtime.threads,
@@ -87,11 +90,6 @@ def _solve(photos: Photos, config: PosesConfig, context: StageContext) -> dict[s
     except NativeCrashError as error:
         context.warn(f"structure from motion is tried once more: {error.what}")
         return run()
-
-
-def _record(photo: Photo) -> dict[str, Any]:
-    """A photo as the child reads it."""
-    return {key: str(value) if isinstance(value, Path) else value for key, value in vars(photo).items()}
 
 
 def _view(photo: Photo, record: dict[str, Any], context: StageContext) -> View:

@@ -14,7 +14,7 @@ from pipeline.stages.sfm_ladder import climb
 from pipeline.stages.sfm_mapping import Mapped
 from pipeline.stages.sfm_polish import errors_by_photo, polish
 from pipeline.stages.sfm_turntable import still_background_masks
-from pipeline.stages.sfm_undistort import write_views
+from pipeline.stages.sfm_views import write_views
 
 GOOD_SHARE = 0.8  # of the photos; below it the diagnosis is told
 FOCAL_RANGE = (0.3, 5.0)  # times the long side: what lenses have

@@ -1,7 +1,6 @@
-"""Pictures without distortion, for the pinhole cameras that all later stages expect."""
+"""Take lens distortion out of photos and masks, with COLMAP's camera models; runs in a child process."""
 
-import math
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,85 +8,88 @@ import numpy as np  # before pycolmap, whose libraries would otherwise shadow zl
 import pycolmap
 from jaxtyping import Float
 
-from pipeline.errors import CaptureError
+from pipeline.errors import InputError
 from pipeline.formats import images
+from pipeline.formats.given_cameras import told_with
 from pipeline.formats.resample import resample
-from pipeline.scene import Photo
-from pipeline.stages.sfm_job import Progress, SfmJob
 
-Lookup = Float[np.ndarray, "height width 2"]
-
-JPEG_QUALITY = 97
-NO_DISTORTION_PX = 0.01  # a camera that moves no pixel further than this needs no new pictures
+Progress = Callable[[float, str], None]
+MIN_KEPT = 0.1  # of a photo's width and height; a lens that loses more of it is a mistake
 
 
-def write_views(job: SfmJob, model: pycolmap.Reconstruction, progress: Progress) -> list[dict[str, Any]]:
-    """Write the pictures and masks of all placed photos; returns a record of each view, in the order of names.
+def undistort_photos(arguments: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Take the distortion out of photos whose lenses are known, and of their masks alike.
+
+    Arguments: `folder`; `lenses` (model, params, width, height, skew); `photos` (name, image_path, mask_path, and the
+    index of its `lens`). Writes `images` and `masks` into `folder`; returns `views`, as `write_undistorted` does.
 
     Raises:
-        CaptureError: When a pose is not finite.
+        InputError: When a lens maps its own image to nowhere.
     """
+    pycolmap.logging.minloglevel = 1
+    folder = Path(arguments["folder"])
     for name in ("images", "masks"):
-        (job.folder / name).mkdir(exist_ok=True)
-    placed = {i.name: i for i in model.images.values() if i.has_pose}
-    lookups: dict[int, tuple[pycolmap.Camera, Lookup | None]] = {}
-    views = []
-    for index, name in enumerate(sorted(placed)):
-        progress(index / len(placed), f"undistorted {index} of {len(placed)} photos")
-        image = placed[name]
-        if image.camera_id not in lookups:
-            lookups[image.camera_id] = undistortion(model.cameras[image.camera_id])
-        pinhole, lookup = lookups[image.camera_id]
-        views.append(_record(image, pinhole) | _write_pictures(job.photos[name], lookup, job.folder))
-    return views
+        (folder / name).mkdir(exist_ok=True)
+    views: list[dict[str, Any]] = []
+    photos = arguments["photos"]
+    for index, lens in enumerate(arguments["lenses"]):
+        seen = [photo for photo in photos if photo["lens"] == index]
+        with told_with("its lens", Path(seen[0]["name"])):
+            found = given_undistortion(lens)
+        for photo in seen:
+            progress(len(views) / len(photos), f"undistorting {photo['name']}")
+            views.append(write_undistorted(photo, found, folder))
+    return {"views": views}
 
 
-def undistortion(camera: pycolmap.Camera) -> tuple[pycolmap.Camera, Lookup | None]:
-    """The pinhole camera without blank borders, and for each of its pixels the place in the photo.
+def given_undistortion(lens: dict[str, Any]) -> tuple[pycolmap.Camera, Float[np.ndarray, "height width 2"]]:
+    """As `undistortion`, of a lens that somebody gave.
 
-    The places are none when they are the pixels themselves: the photo is a pinhole camera's already.
+    Raises:
+        InputError: When its distortion folds the image over, or leaves next to nothing of it.
     """
-    pinhole = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
-    x, y = np.meshgrid(np.arange(pinhole.width) + 0.5, np.arange(pinhole.height) + 0.5)
-    straight = np.stack([x, y], -1)
-    rays = np.asarray(pinhole.cam_from_img(straight.reshape(-1, 2)))
-    pixels = np.asarray(camera.img_from_cam(np.concatenate([rays, np.ones((len(rays), 1))], 1))).reshape(straight.shape)
-    same_size = (pinhole.width, pinhole.height) == (camera.width, camera.height)
-    if same_size and float(np.abs(pixels - straight).max()) < NO_DISTORTION_PX:
-        return pinhole, None
+    size = np.array([lens["width"], lens["height"]])
+    camera = pycolmap.Camera(model=lens["model"], width=size[0], height=size[1], params=np.array(lens["params"]))
+    pinhole, pixels = undistortion(camera)
+    pixels[..., 0] += lens["skew"] * (pixels[..., 1] - lens["params"][3]) / lens["params"][1]
+    low, high = pixels.min((0, 1)), pixels.max((0, 1))
+    if not ((low > -0.01 * size).all() and (high < 1.01 * size).all() and (high - low > MIN_KEPT * size).all()):
+        raise InputError(
+            f"undistorted, the image would show x {low[0]:.0f} to {high[0]:.0f} and y {low[1]:.0f} to {high[1]:.0f} px "
+            f"of a photo of {size[0]} x {size[1]} px",
+            remedy=f"its distortion is impossible: {lens['model']} {lens['params']}",
+        )
     return pinhole, pixels
 
 
-def _write_pictures(photo: Photo, lookup: Lookup | None, folder: Path) -> dict[str, str | None]:
-    """Write a photo's picture and mask; without a lookup they are copied byte by byte."""
-    stem = photo.image_path.stem
-    if lookup is None:
-        return {
-            "image_path": _copy(photo.image_path, folder / "images"),
-            "mask_path": _copy(photo.mask_path, folder / "masks") if photo.mask_path else None,
-        }
-    image_path, mask_name = folder / "images" / f"{stem}.jpg", None
-    images.write_jpeg(image_path, resample(images.read_image(photo.image_path), lookup), quality=JPEG_QUALITY)
-    if photo.mask_path:
-        mask_name = f"{stem}.png"
-        coverage = (images.read_mask(photo.mask_path) * 255).round().numpy().astype(np.uint8)
-        images.write_png(folder / "masks" / mask_name, resample(coverage, lookup))
-    return {"image_path": image_path.name, "mask_path": mask_name}
+def undistortion(camera: pycolmap.Camera) -> tuple[pycolmap.Camera, Float[np.ndarray, "height width 2"]]:
+    """The pinhole camera without blank borders, and for each of its pixels the place in the photo."""
+    pinhole = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
+    x, y = np.meshgrid(np.arange(pinhole.width) + 0.5, np.arange(pinhole.height) + 0.5)
+    rays = np.asarray(pinhole.cam_from_img(np.stack([x.ravel(), y.ravel()], 1).astype(np.float64)))
+    pixels = camera.img_from_cam(np.concatenate([rays, np.ones((len(rays), 1))], 1))
+    return pinhole, pixels.reshape(pinhole.height, pinhole.width, 2)
 
 
-def _copy(path: Path, folder: Path) -> str:
-    shutil.copyfile(path, folder / path.name)
-    return path.name
-
-
-def _record(image: pycolmap.Image, pinhole: pycolmap.Camera) -> dict[str, Any]:
-    pose = image.cam_from_world().matrix()
-    if not math.isfinite(float(np.abs(pose).sum())):
-        raise CaptureError("COLMAP returned a pose that is not finite", path=image.name)
+def write_undistorted(
+    photo: dict[str, Any],
+    undistortion: tuple[pycolmap.Camera, Float[np.ndarray, "height width 2"]],
+    folder: Path,
+) -> dict[str, Any]:
+    """Write a photo and its mask without distortion below `folder`; returns a view's record without its pose."""
+    pinhole, pixels = undistortion
+    stem = Path(photo["image_path"]).stem
+    image_path, mask_path = folder / "images" / f"{stem}.jpg", None
+    images.write_jpeg(image_path, resample(images.read_image(Path(photo["image_path"])), pixels), quality=97)
+    if photo["mask_path"]:
+        mask_path = folder / "masks" / f"{stem}.png"
+        coverage = (images.read_mask(Path(photo["mask_path"])) * 255).round().numpy().astype(np.uint8)
+        images.write_png(mask_path, resample(coverage, pixels))
     return {
-        "photo": image.name,
+        "name": photo["name"],
+        "image_path": image_path.name,
+        "mask_path": mask_path and mask_path.name,
         "K": pinhole.calibration_matrix().tolist(),
-        "cam_from_world": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]],
         "width": pinhole.width,
         "height": pinhole.height,
     }

@@ -1,0 +1,74 @@
+"""Pictures of the placed photos for the pinhole cameras that all later stages expect."""
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np  # before pycolmap, whose libraries would otherwise shadow zlib
+import pycolmap
+from jaxtyping import Float
+
+from pipeline.errors import CaptureError
+from pipeline.stages.sfm_job import Progress, SfmJob
+from pipeline.stages.sfm_undistort import undistortion, write_undistorted
+
+Undistortion = tuple[pycolmap.Camera, Float[np.ndarray, "height width 2"]]
+
+NO_DISTORTION_PX = 0.01  # a camera that moves no pixel further than this needs no new pictures
+
+
+def write_views(job: SfmJob, model: pycolmap.Reconstruction, progress: Progress) -> list[dict[str, Any]]:
+    """Write the pictures and masks of all placed photos; returns a record of each view, in the order of names.
+
+    Raises:
+        CaptureError: When a pose is not finite.
+    """
+    for name in ("images", "masks"):
+        (job.folder / name).mkdir(exist_ok=True)
+    placed = {i.name: i for i in model.images.values() if i.has_pose}
+    found: dict[int, Undistortion] = {}
+    views = []
+    for index, name in enumerate(sorted(placed)):
+        progress(index / len(placed), f"undistorted {index} of {len(placed)} photos")
+        image, photo = placed[name], job.photos[name]
+        camera = model.cameras[image.camera_id]
+        pose = image.cam_from_world().matrix()
+        if not math.isfinite(float(np.abs(pose).sum())):
+            raise CaptureError("COLMAP returned a pose that is not finite", path=photo.name)
+        if image.camera_id not in found:
+            found[image.camera_id] = undistortion(camera)
+        if _is_pinhole(camera, found[image.camera_id]):
+            written = _copied(job, name, found[image.camera_id][0])
+        else:
+            record = {"name": photo.name, "image_path": str(photo.image_path), "mask_path": photo.mask_path}
+            written = write_undistorted(record, found[image.camera_id], job.folder)
+        views.append(written | {"cam_from_world": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]]})
+    return views
+
+
+def _is_pinhole(camera: pycolmap.Camera, found: Undistortion) -> bool:
+    """Whether a photo of this camera is a pinhole's as it is."""
+    pinhole, pixels = found
+    if (pinhole.width, pinhole.height) != (camera.width, camera.height):
+        return False
+    x, y = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
+    return float(np.abs(pixels - np.stack([x, y], -1)).max()) < NO_DISTORTION_PX
+
+
+def _copied(job: SfmJob, name: str, pinhole: pycolmap.Camera) -> dict[str, Any]:
+    """As `write_undistorted`, byte by byte."""
+    photo = job.photos[name]
+    return {
+        "name": photo.name,
+        "image_path": _copy(photo.image_path, job.folder / "images"),
+        "mask_path": None if photo.mask_path is None else _copy(photo.mask_path, job.folder / "masks"),
+        "K": pinhole.calibration_matrix().tolist(),
+        "width": pinhole.width,
+        "height": pinhole.height,
+    }
+
+
+def _copy(path: Path, folder: Path) -> str:
+    shutil.copyfile(path, folder / path.name)
+    return path.name
