@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import MasksConfig
+from pipeline.config import MasksConfig, WorldConfig
 from pipeline.errors import CaptureError
 from pipeline.formats.images import read_mask
 from pipeline.formats.transforms_json import read_transforms
@@ -44,7 +44,7 @@ def ball_views(folder: Path, *, without: tuple[int, ...] = ()) -> list[View]:
 
 
 def settled(views: list[View]) -> Capture:
-    return settle(posed(views))
+    return settle(posed(views), WorldConfig(), seed=0)
 
 
 def ball_distances(cameras: list[Camera], *, wrong: int) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.config import PosesConfig
+from pipeline.config import PosesConfig, WorldConfig
 from pipeline.errors import CaptureError, InputError
 from pipeline.scene import Capture, Photo, Photos
 from pipeline.stages.poses import STAGE
@@ -39,7 +39,7 @@ def run(photos: Photos, **settings: float) -> tuple[Capture, list[str]]:
     context, warnings = make_context(photos.poses_path.parent / "poses")
     capture = STAGE.compute(photos, PosesConfig(**settings), context)
     STAGE.save(capture, context.folder)
-    return settle(STAGE.load(context.folder)), warnings
+    return settle(STAGE.load(context.folder), WorldConfig(), seed=0), warnings
 
 
 def edit(photos: Photos, change) -> None:
