@@ -41,8 +41,7 @@ def write_views(job: SfmJob, model: pycolmap.Reconstruction, progress: Progress)
         if _is_pinhole(camera, found[image.camera_id]):
             written = _copied(job, name, found[image.camera_id][0])
         else:
-            record = {"name": photo.name, "image_path": str(photo.image_path), "mask_path": photo.mask_path}
-            written = write_undistorted(record, found[image.camera_id], job.folder)
+            written = write_undistorted(vars(photo), found[image.camera_id], job.folder)
         views.append(written | {"cam_from_world": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]]})
     return views
 
@@ -61,7 +60,7 @@ def _copied(job: SfmJob, name: str, pinhole: pycolmap.Camera) -> dict[str, Any]:
     photo = job.photos[name]
     return {
         "name": photo.name,
-        "image_path": _copy(photo.image_path, job.folder / "images"),
+        "image_path": _copy(photo.deep_path or photo.image_path, job.folder / "images"),
         "mask_path": None if photo.mask_path is None else _copy(photo.mask_path, job.folder / "masks"),
         "K": pinhole.calibration_matrix().tolist(),
         "width": pinhole.width,
