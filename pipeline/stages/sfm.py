@@ -8,10 +8,10 @@ import pycolmap
 
 from pipeline.errors import CaptureError
 from pipeline.stages.sfm_diagnosis import diagnose, outliers, shortened
-from pipeline.stages.sfm_evidence import drop_poses, read_evidence, save_model
+from pipeline.stages.sfm_evidence import read_evidence, save_model
 from pipeline.stages.sfm_job import Progress, SfmJob, part_of
 from pipeline.stages.sfm_ladder import climb
-from pipeline.stages.sfm_mapping import Mapped
+from pipeline.stages.sfm_mapping import Mapped, drop_poses
 from pipeline.stages.sfm_polish import errors_by_photo, polish
 from pipeline.stages.sfm_turntable import still_background_masks
 from pipeline.stages.sfm_views import write_views

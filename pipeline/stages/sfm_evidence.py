@@ -49,14 +49,6 @@ def _places(db: pycolmap.Database, image: int) -> np.ndarray:
     return np.asarray(db.read_keypoints(image))[:, :2]
 
 
-def drop_poses(model: pycolmap.Reconstruction, names: list[str]) -> None:
-    """Take the poses of photos (COLMAP's names) out of a model."""
-    for name in names:
-        image = model.find_image_with_name(name)
-        if image is not None and image.has_pose:
-            pycolmap.ObservationManager(model).deregister_frame(image.frame_id)
-
-
 def save_model(job: SfmJob, model: pycolmap.Reconstruction, folder: Path) -> None:
     """Write `cameras.txt`, `images.txt` and `points3D.txt` under the names that the user gave the photos."""
     folder.mkdir(exist_ok=True)

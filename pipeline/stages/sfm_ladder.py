@@ -60,19 +60,17 @@ def _rungs(job: SfmJob, masks: dict[str, Path] | None) -> Iterator[Rung]:
     )
     yield "usual settings", lambda _, told: _attempt(job, "database.db", usual, told)
     yield "focal length from the matches", lambda _, told: _other_focal(job, told)
-    yield "more features", lambda _, told: _attempt(job, "more.db", more, told, guided=True)
+    yield "more features", lambda _, told: _attempt(job, "more.db", more, told)
     if masks is None and sum(p.mask_path is not None for p in job.photos.values()) > len(job.photos) / 2:
         masked = dataclasses.replace(more, masks=link_masks(job))
-        yield "the object alone", lambda _, told: _attempt(job, "masked.db", masked, told, guided=True)
+        yield "the object alone", lambda _, told: _attempt(job, "masked.db", masked, told)
     yield "global mapping", lambda best, _: map_globally(job, best.database if best else job.folder / "database.db")
 
 
-def _attempt(
-    job: SfmJob, database: str, settings: FeatureSettings, progress: Progress, *, guided: bool = False
-) -> Mapped:
+def _attempt(job: SfmJob, database: str, settings: FeatureSettings, progress: Progress) -> Mapped:
     path = job.folder / database
     find_features(job, path, settings, part_of(progress, 0.0, 0.25))
-    match(job, path, part_of(progress, 0.25, 0.8), guided=guided)
+    match(job, path, part_of(progress, 0.25, 0.8))
     return map_incrementally(job, path, part_of(progress, 0.8, 1.0))
 
 

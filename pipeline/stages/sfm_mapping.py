@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np  # noqa: F401  # before pycolmap, whose libraries would otherwise shadow zlib
+import numpy as np  # before pycolmap, whose libraries would otherwise shadow zlib
 import pycolmap
 
 from pipeline.stages.sfm_job import Progress, SfmJob
@@ -14,6 +14,7 @@ Model = pycolmap.Reconstruction
 MIN_MODEL = 3  # photos
 LOOSE_INLIERS = 15  # of a pose found in the second chance; COLMAP's default is 30
 LOOSE_INLIER_SHARE = 0.12  # and 0.25
+TIE_POINTS = 30  # COLMAP's own limit for the inliers of a pose
 JOIN_SHARE = 0.3  # of a photo's observations that have to fit the other model
 JOIN_ERROR_PX = 8.0
 
@@ -52,7 +53,38 @@ def map_globally(job: SfmJob, database: Path) -> Mapped:
     options.random_seed = job.seed
     options.min_model_size = MIN_MODEL
     models = pycolmap.global_mapping(database, job.folder / "photos", _fresh(job.folder / "sparse"), options)
+    for model in models.values():
+        drop_poses(model, untied(model))
     return Mapped(models=tuple(_largest_first(models)), database=database)
+
+
+def untied(model: Model) -> list[str]:
+    """Photos that too few points tie to the rest, by COLMAP's names.
+
+    The global mapper takes any pair that was verified; a few chance matches then glue strangers together. Here as in
+    incremental mapping, a photo belongs when it sees 30 points of those that already do.
+    """
+    images = [i for i in model.images.values() if i.has_pose]
+    column = {key: k for k, key in enumerate(model.points3D)}
+    sees = np.zeros((len(images), len(column)), bool)
+    for row, image in enumerate(images):
+        sees[row, [column[p.point3D_id] for p in image.get_observation_points2D()]] = True
+    tied = np.zeros(len(images), bool)
+    if len(images):
+        tied[sees.sum(1).argmax()] = True
+    while True:
+        grown = tied | ((sees & sees[tied].any(0)).sum(1) >= TIE_POINTS)
+        if (grown == tied).all():
+            return [image.name for image, kept in zip(images, tied, strict=True) if not kept]
+        tied = grown
+
+
+def drop_poses(model: Model, names: list[str]) -> None:
+    """Take the poses of photos (COLMAP's names) out of a model, and the points that only they saw."""
+    for name in names:
+        image = model.find_image_with_name(name)
+        if image is not None and image.has_pose:
+            pycolmap.ObservationManager(model).deregister_frame(image.frame_id)
 
 
 def _options(job: SfmJob) -> pycolmap.IncrementalPipelineOptions:

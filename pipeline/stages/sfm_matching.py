@@ -19,14 +19,15 @@ SAMPLE = 40_000  # descriptors that the vocabulary is made from
 ROUNDS = 12  # of k-means
 
 
-def match(job: SfmJob, database: Path, progress: Progress, *, guided: bool = False) -> int:
-    """Match and verify the pairs that `choose_pairs` names; returns their number.
+def match(job: SfmJob, database: Path, progress: Progress) -> None:
+    """Match and verify the pairs that `choose_pairs` names.
+
+    Without guided matching: once a chance geometry stands, matches along its lines confirm it, and unlike photos join.
 
     Args:
         job: Photos and settings.
         database: Holds the features; takes the matches.
         progress: Told the pairs done.
-        guided: Look for more matches along the epipolar lines of the first ones.
     """
     pairs = choose_pairs(job, database)
     blocks = _blocks(list(job.photos), pairs)
@@ -34,7 +35,6 @@ def match(job: SfmJob, database: Path, progress: Progress, *, guided: bool = Fal
     matching = pycolmap.FeatureMatchingOptions()
     matching.num_threads = job.threads
     matching.use_gpu = False
-    matching.guided_matching = guided
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = job.seed
     pairing = pycolmap.ImportedPairingOptions()
@@ -51,7 +51,6 @@ def match(job: SfmJob, database: Path, progress: Progress, *, guided: bool = Fal
         )
         done += len(block)
     listed.unlink(missing_ok=True)
-    return len(pairs)
 
 
 def choose_pairs(job: SfmJob, database: Path) -> list[Pair]:
