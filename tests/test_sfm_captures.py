@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from pipeline.config import PosesConfig
 from pipeline.errors import CaptureError
@@ -104,3 +106,26 @@ def test_one_thread_gives_the_same_bytes_twice_and_two_give_them_too(tmp_path: P
         poses.STAGE.compute(photos, FEW, dataclasses.replace(context, runtime=runtime))
         results.append((context.folder / "sfm.json").read_bytes())
     assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("masks", ["made", "given"])
+def test_on_a_turntable_the_still_background_is_left_out(masks: str, tmp_path: Path) -> None:
+    """The scene turns inside an ellipse of the picture; around it a background with much detail stands still."""
+    count, arc = 8, 2.0
+    pictures, _ = textured_scene.photos(count, arc=arc)
+    y, x = np.mgrid[: textured_scene.HEIGHT, : textured_scene.WIDTH]
+    object_ = ((x - 200) / 150) ** 2 + ((y - 150) / 120) ** 2 < 1
+    background = textured_scene.photos(1, arc=1.0)[0][0].transpose(1, 0, 2)
+    background = resize(np.ascontiguousarray(background), textured_scene.WIDTH, textured_scene.HEIGHT)
+    photos = photos_with_labels(tmp_path / "photos", [np.where(object_[..., None], p, background) for p in pictures])
+    if masks == "given":
+        Image.fromarray(object_.astype(np.uint8) * 255).save(tmp_path / "mask.png")
+        own = tuple(dataclasses.replace(p, mask_path=tmp_path / "mask.png") for p in photos.photos)
+        photos = dataclasses.replace(photos, photos=own)
+    context, _ = make_context(tmp_path / "poses")
+    capture = poses.STAGE.compute(photos, dataclasses.replace(FEW, rig="turntable"), context)
+    assert len(capture.views) == count
+    lights = torch.stack([v.light_from_world for v in capture.views])
+    turned = torch.acos(((lights.diagonal(dim1=1, dim2=2).sum(1) - 2) / 2).clamp(-1, 1))
+    expected = torch.tensor([arc * k / count for k in range(count)], dtype=torch.float64)
+    torch.testing.assert_close(turned, expected, atol=0.04, rtol=0)
