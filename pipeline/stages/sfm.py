@@ -1,6 +1,7 @@
 """Structure from motion by COLMAP: what runs in the child process, from photos to posed pictures."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np  # noqa: F401  # before pycolmap, whose libraries would otherwise shadow zlib
@@ -38,8 +39,7 @@ def solve(arguments: dict[str, Any], progress: Progress) -> dict[str, Any]:
     pycolmap.logging.minloglevel = 1
     pycolmap.set_random_seed(arguments["seed"])
     job = SfmJob.from_arguments(arguments)
-    masks = still_background_masks(job) if job.config.rig == "turntable" else None
-    best, placed = climb(job, part_of(progress, 0.0, MAPPED), masks)
+    best, placed = climb(job, part_of(progress, 0.0, MAPPED), _feature_masks(job))
     if not best.models:
         cause = diagnose(read_evidence(job, best))
         raise CaptureError(f"none of {len(job.photos)} photos could be placed: {cause.what}", remedy=cause.remedy)
@@ -61,6 +61,14 @@ def solve(arguments: dict[str, Any], progress: Progress) -> dict[str, Any]:
         "warnings": [*_focal_warnings(model), *_stranger_warnings(job, strangers), *_apart_warnings(job, best)],
         "diagnosis": vars(diagnose(read_evidence(job, best))) if poor else None,
     }
+
+
+def _feature_masks(job: SfmJob) -> dict[str, Path] | None:
+    """Masks of features, beside those that came along, where only the object may carry any; else none."""
+    if job.config.rig == "turntable":
+        return still_background_masks(job)
+    turned_over = len({p.light_index for p in job.photos.values()}) > 1
+    return {} if turned_over else None  # passes share nothing but the object
 
 
 def _save(job: SfmJob, model: pycolmap.Reconstruction, views: list[dict[str, Any]]) -> None:
