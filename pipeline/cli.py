@@ -16,6 +16,7 @@ from pipeline import __version__
 from pipeline.errors import InterruptedRunError, ReconError, UsageError
 
 if TYPE_CHECKING:
+    from pipeline.discovery import Inputs
     from pipeline.render.viewpoints import CameraFile, Turntable
 
 _AOVS = ("normal", "base_color", "orm", "depth", "mask")
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"recon {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_check(commands)
     _add_render(commands)
     return parser
 
@@ -79,13 +81,7 @@ def _add_run(commands: _Commands) -> None:
         epilog="Settings: section.key=value, as in quality=draft or appearance.steps=200; all keys with their "
         "units and defaults are in pipeline/config.py, and the run writes the composed ones to OUT/config.yaml.",
     )
-    run.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos, or its parent")
-    run.add_argument(
-        "--poses",
-        metavar="FILE|DIR|solve",
-        help="poses of the photos: transforms.json, a COLMAP model, poses_bounds.npy, Metashape's or RealityScan's "
-        "cameras (default: those beside the photos, or else solved); solve: do not read any",
-    )
+    _add_inputs(run)
     run.add_argument("--out", type=Path, metavar="DIR", help="where the run works (default: runs/NAME)")
     run.add_argument("--mask-model", type=Path, metavar="FILE", help="ONNX model that makes missing masks (u2net, ..)")
     run.add_argument("--config", type=Path, metavar="YAML", help="repeat the run of this config.yaml")
@@ -102,6 +98,81 @@ def _add_run(commands: _Commands) -> None:
     run.add_argument("--quiet", action="store_true", help="print warnings and errors only")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="settings")
     run.set_defaults(run=_run)
+
+
+def _add_inputs(command: argparse.ArgumentParser) -> None:
+    """The options that say what there is: run and check take the same."""
+    command.add_argument(
+        "--images",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of photos, or its parent; once more for each pass with the object turned over in between",
+    )
+    command.add_argument(
+        "--video",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="video around the object, whose sharpest frames are taken; each is a pass of its own",
+    )
+    command.add_argument("--recursive", action="store_true", help="take the photos of all sub-folders")
+    command.add_argument(
+        "--masks", type=Path, metavar="DIR", help="folder of masks (default: masks/ beside the photos)"
+    )
+    command.add_argument(
+        "--poses",
+        metavar="FILE|DIR|solve",
+        help="poses of the photos: transforms.json, a COLMAP model, poses_bounds.npy, Metashape's or RealityScan's "
+        "cameras (default: those beside the photos, or else solved); solve: do not read any",
+    )
+
+
+def _inputs(parsed: argparse.Namespace) -> "Inputs":
+    from pipeline.discovery import Inputs
+
+    solve = parsed.poses == "solve"
+    poses = None if solve or parsed.poses is None else Path(parsed.poses)
+    return Inputs(
+        images=tuple(parsed.images),
+        videos=tuple(parsed.video),
+        masks=parsed.masks,
+        poses=poses,
+        solve_poses=solve,
+        recursive=parsed.recursive,
+        mask_model=getattr(parsed, "mask_model", None),
+    )
+
+
+def _add_check(commands: _Commands) -> None:
+    check = commands.add_parser(
+        "check",
+        help="say whether the photos are enough, and what to shoot next",
+        description="Read the photos, pose them quickly, and say which are usable, from where they look at the "
+        "object, how wide the widest gap is, and what to shoot next, before an hour is spent on a run.",
+        epilog="Writes OUT/check.json and OUT/coverage.png. Exit codes: 0 usable, 3 too few readable photos, 4 nothing "
+        "can be reconstructed. Settings are those of recon run.",
+    )
+    _add_inputs(check)
+    check.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (default: runs/NAME-check)")
+    check.add_argument("--quiet", action="store_true", help="print warnings and errors only")
+    check.add_argument("overrides", nargs="*", metavar="key=value", help="settings")
+    check.set_defaults(run=_check)
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    overrides = _overrides(parsed.rest)
+    _require_inputs(parsed)
+    from pipeline import config
+    from pipeline.check.command import CheckRequest, check, light
+    from pipeline.progress import Reporter
+
+    parsed.out = parsed.out or Path("runs") / f"{_run_name(parsed)}-check"
+    request = CheckRequest(inputs=_inputs(parsed), out=parsed.out, config=light(config.load(overrides)))
+    check(request, Reporter(quiet=parsed.quiet))
+    return 0
 
 
 def _add_render(commands: _Commands) -> None:
@@ -202,14 +273,8 @@ def _rgb(text: str) -> tuple[float, float, float]:
 
 def _run(parsed: argparse.Namespace) -> int:
     overrides = _overrides(parsed.rest)
-    if not parsed.images.is_dir():  # before the slow imports
-        raise UsageError(
-            "is a file" if parsed.images.exists() else "does not exist",
-            path=parsed.images,
-            remedy="name the folder of your photos with --images DIR",
-        )
+    _require_inputs(parsed)
     from pipeline import config
-    from pipeline.discovery import Inputs
     from pipeline.progress import Reporter
 
     composed = config.load(overrides, parsed.config)
@@ -217,22 +282,32 @@ def _run(parsed: argparse.Namespace) -> int:
     composed = dataclasses.replace(composed, world=dataclasses.replace(composed.world, **told))
     from pipeline.run import run
 
-    out = parsed.out or Path("runs") / _run_name(parsed.images)
+    out = parsed.out or Path("runs") / _run_name(parsed)
     parsed.out = out
     reporter = Reporter(quiet=parsed.quiet)
-    solve = parsed.poses == "solve"
-    poses = None if solve or parsed.poses is None else Path(parsed.poses)
-    inputs = Inputs(images=(parsed.images,), poses=poses, solve_poses=solve, mask_model=parsed.mask_model)
-    result = run(composed, inputs=inputs, out=out, reporter=reporter)
+    result = run(composed, inputs=_inputs(parsed), out=out, reporter=reporter)
     reporter.line(f"asset       {result.asset}")
     reporter.line(f"preview     {result.preview}")
     reporter.line(f"done in {result.seconds / 60:.1f} min")
     return 0
 
 
-def _run_name(images: Path) -> str:
+def _require_inputs(parsed: argparse.Namespace) -> None:
+    """Refuse a command that names no photos, or folders that are none, before the slow imports."""
+    if not parsed.images + parsed.video:
+        raise UsageError("there is nothing to start from", remedy="name a folder with --images DIR or a --video FILE")
+    for folder in parsed.images:
+        if not folder.is_dir():
+            raise UsageError(
+                "is a file" if folder.exists() else "does not exist",
+                path=folder,
+                remedy="name the folder of your photos with --images DIR",
+            )
+
+
+def _run_name(parsed: argparse.Namespace) -> str:
     """Name a run after its photos: the folder's name, or its parent's where the folder says only "images"."""
-    folder = images.resolve()
+    folder = (parsed.images[0] if parsed.images else parsed.video[0].with_suffix("")).resolve()
     generic = folder.name.lower() in ("images", "photos", "train", "img", "input")
     return folder.parent.name if generic and folder.parent.name else folder.name or "run"
 

@@ -34,7 +34,7 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
     start = time.monotonic()
     model = masks.find_model(inputs.mask_model, config.masks)
     source = discover(inputs)
-    if out.resolve() in {folder.resolve() for folder in (*inputs.images, source.folder)}:
+    if out.resolve() in {folder.resolve() for folder in (*inputs.images, *(p.path.parent for p in source.photos))}:
         raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
     with lock(out):
         runtime = make_runtime(config.runtime)

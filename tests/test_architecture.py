@@ -32,7 +32,7 @@ LAYERS = (
     ("runtime", "warmup"),
     ("workspace",),
     ("synthetic", "stages"),
-    ("run", "render"),
+    ("run", "render", "check"),
     ("cli",),
 )
 
@@ -40,8 +40,11 @@ LAYERS = (
 EVERYWHERE = {"torch", "numpy", "jaxtyping"}
 PLACES = {
     "OpenEXR": ("formats/*.py",),
-    "PIL": ("formats/images.py", "formats/exif.py"),
-    "cv2": ("formats/images.py", "formats/resample.py", "formats/video.py", "stages/masks*.py", "stages/world*.py"),
+    "PIL": ("formats/images*.py", "formats/exif.py", "formats/headers.py", "check/picture.py"),
+    "cv2": (
+        *("formats/images*.py", "formats/resample.py", "formats/video*.py"),
+        *("stages/ingest*.py", "stages/masks*.py", "stages/world*.py"),
+    ),
     "embreex": ("geometry/visibility.py", "shading/visibility.py"),
     "fast_simplification": ("geometry/decimate.py",),
     "hydra": ("config.py",),
@@ -49,8 +52,10 @@ PLACES = {
     "onnxruntime": ("stages/masks_model.py",),
     "nvdiffrast": ("raster/nvdiffrast_backend.py",),
     "omegaconf": ("config.py",),
+    "pillow_heif": ("formats/images_heif.py",),
     "pycolmap": ("stages/sfm*.py",),
     "pygltflib": ("formats/gltf.py",),
+    "rawpy": ("formats/images_raw.py",),
     "rich": ("progress.py",),
     "safetensors": ("formats/*.py", "stages/appearance*.py"),
     "scipy": ("geometry/*.py", "shading/*.py", "stages/*.py"),
@@ -190,7 +195,7 @@ def test_libraries_are_imported_in_their_place() -> None:
 def test_libraries_are_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    requirements = project["dependencies"] + extras["gpu"] + extras["masks"]
+    requirements = project["dependencies"] + [r for e in ("gpu", "heic", "masks", "raw") for r in extras[e]]
     declared = {re.split(r"[^\w.-]", r)[0].lower() for r in requirements}
     used = {name.split(".")[0] for s in sources() for name, _ in imports(s)} & (EVERYWHERE | set(PLACES))
     missing = {u for u in used if DISTRIBUTIONS.get(u, u).lower().replace("_", "-") not in declared}

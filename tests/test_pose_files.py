@@ -17,7 +17,7 @@ from pipeline.formats.metashape import read_metashape
 from pipeline.formats.pose_files import files_of, find_pose_files, read_poses
 from pipeline.formats.realityscan import read_table, read_xmp_folder
 from pipeline.frames import upright_cam_from_stored_cam
-from pipeline.stages.sfm_undistort import given_undistortion
+from pipeline.stages.sfm_given import given_undistortion
 from tests import posed_model
 from tests.posed_model import HEIGHT, LENSES, WIDTH, observations, synthesize
 
@@ -75,7 +75,7 @@ def check_projections(given: GivenPoses, made: pycolmap.Reconstruction) -> None:
         in_cam = points @ pose[:3, :3].T + pose[:3, 3]
         np.testing.assert_allclose(projected(camera.lens, in_cam), pixels, atol=1e-6)
         if camera.lens not in undistortions:
-            undistortions[camera.lens] = given_undistortion(vars(camera.lens) | {"params": camera.lens.params})
+            undistortions[camera.lens] = given_undistortion(camera.lens)
         pinhole, map_to_photo = undistortions[camera.lens]
         flat = in_cam @ pinhole.calibration_matrix().T
         x, y = flat[:, 0] / flat[:, 2], flat[:, 1] / flat[:, 2]
@@ -217,7 +217,7 @@ def test_skew_of_metashape_is_taken_out_with_the_distortion() -> None:
     middle = {"cx": 160.0, "cy": 120.0, "width": 320, "height": 240}
     lens = Lens(model="FULL_OPENCV", fx=300.0, fy=300.0, distortion=(0.0,) * 8, skew=3.0, **middle)
     assert not lens.is_pinhole
-    pinhole, place = given_undistortion(vars(lens) | {"params": lens.params})
+    pinhole, place = given_undistortion(lens)
     x, y, _ = np.linalg.inv(pinhole.calibration_matrix()) @ [200.5, 30.5, 1.0]
     np.testing.assert_allclose(place[30, 200], [160 + 300 * x + 3 * y, 120 + 300 * y], atol=1e-9)
 

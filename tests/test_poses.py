@@ -71,7 +71,7 @@ def test_cameras_of_another_size_are_fitted_to_the_photos(given: Photos) -> None
 
 def test_cameras_of_another_shape_are_refused(given: Photos) -> None:
     edit(given, lambda file: file.update(w=SIZE_PX, h=2 * SIZE_PX))
-    with pytest.raises(InputError, match=r"transforms_train.json: ./train/000 is 96x192 px here, its photo 96x96 px"):
+    with pytest.raises(InputError, match=r"transforms_train.json: ./train/000: is 96x192 px here, its photo 96x96 px"):
         run(given)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.config import PosesConfig, WorldConfig
 from pipeline.errors import InputError
+from pipeline.formats import images
 from pipeline.formats.images import read_image, read_mask
 from pipeline.formats.transforms_json import read_transforms_by_name
 from pipeline.scene import Capture, Photo, Photos, Verdict
@@ -19,6 +20,7 @@ from pipeline.stages.poses import STAGE
 from pipeline.stages.poses_match import PhotoNames
 from pipeline.stages.world_frame import settle
 from tests import posed_model
+from tests.ingest_runs import ingest, no_children  # noqa: F401  # a fixture
 from tests.posed_model import HEIGHT, WIDTH, observations, synthesize
 from tests.stage_context import make_context
 
@@ -78,12 +80,37 @@ def test_photos_and_masks_lose_their_distortion(size: tuple[int, int], tmp_path:
         assert ((mask > 0.5) == (image[..., 0] < 128))[~near_edge].all()
 
 
+def test_deep_photos_stay_deep(tmp_path: Path) -> None:
+    """Radiance that is the pixel's place: the undistorted picture tells where each of its pixels was in the photo."""
+    made = synthesize("OPENCV")
+    photos = as_photos(made, tmp_path / "photos", posed_model.write_colmap(made, tmp_path / "sparse", text=False))
+    x, y = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
+    place = np.stack([x, y, np.full_like(x, 300)], axis=2).astype(np.float32)
+    radiance = images.write_deep(tmp_path / "radiance", place)
+    sixteen = images.write_deep(tmp_path / "sixteen", (place * 100).astype(np.uint16))
+    deep = [radiance, sixteen, *[None] * 6]
+    given = tuple(dataclasses.replace(p, deep_path=d) for p, d in zip(photos.photos, deep, strict=True))
+    capture, _ = run(dataclasses.replace(photos, photos=given), tmp_path)
+    assert [v.image_path.suffix for v in capture.views] == [".exr", ".png", *[".jpg"] * 6]
+    for view, unit in zip(capture.views[:2], (1, 100), strict=True):
+        camera = view.camera
+        pixels = torch.tensor([[u + 0.5, v + 0.5, 1.0] for u in range(5, 280, 50) for v in range(5, 200, 40)]).double()
+        rays = (pixels @ torch.linalg.inv(camera.K).mT).numpy()
+        expected = np.asarray(made.cameras[1].img_from_cam(rays))
+        told = images.read_deep(view.image_path)[pixels[:, 1].long(), pixels[:, 0].long(), :2] / unit
+        # OpenCV looks up at 32nds of a pixel, and its cubic (A = -0.75) bends a straight ramp by as much again.
+        np.testing.assert_allclose(told, expected, atol=0.06)
+        assert np.abs(np.mean(told - expected, axis=0)).max() < 0.02
+
+
 def test_photos_of_a_pinhole_are_used_as_they_are(tmp_path: Path) -> None:
     made = synthesize("PINHOLE")
     poses = posed_model.write_colmap(made, tmp_path / "sparse", text=True)
     photos = as_photos(made, tmp_path / "photos", poses)
+    deep = dataclasses.replace(photos.photos[0], deep_path=tmp_path / "deep.exr")
+    photos = dataclasses.replace(photos, photos=(deep, *photos.photos[1:]))
     capture, _ = run(photos, tmp_path)
-    assert [v.image_path for v in capture.views] == [p.image_path for p in photos.photos]
+    assert [v.image_path for v in capture.views] == [p.deep_path or p.image_path for p in photos.photos]
     assert [v.mask_path for v in capture.views] == [p.mask_path for p in photos.photos]
     assert not (tmp_path / "poses/images").exists() and not (tmp_path / "poses/undistort.log").exists()
 
@@ -195,6 +222,27 @@ def test_cameras_of_stored_pixels_are_turned_with_their_photos(model: str, tmp_p
         assert np.abs(np.mean(told - pixels[inside] / [WIDTH, HEIGHT], axis=0)).max() < 1 / 255
 
 
+@pytest.mark.usefixtures("no_children")
+def test_ingest_tells_how_photos_were_stored(tmp_path: Path) -> None:
+    made = synthesize("PINHOLE")
+    poses = posed_model.write_colmap(made, tmp_path / "sparse", text=False)
+    orientations = [1, 3, 6, 8, 1, 3, 6, 8]
+    (tmp_path / "photos").mkdir()
+    for k, (name, *_) in enumerate(posed_model.poses(made)):
+        stored = ramps()
+        stored[..., 2] = np.random.default_rng(k).integers(0, 256, stored.shape[:2])
+        exif = Image.Exif()
+        exif[0x0112] = orientations[k]
+        Image.fromarray(stored).save(tmp_path / "photos" / name, exif=exif)
+    photos, _ = ingest(tmp_path / "photos", thin_bursts=False)
+    assert [p.orientation for p in photos.photos] == orientations
+    capture, _ = run(dataclasses.replace(photos, poses_path=poses), tmp_path)
+    for view, orientation in zip(capture.views, orientations, strict=True):
+        points, pixels = observations(made)[view.name]
+        found, _ = view.camera.project(torch.from_numpy(points))
+        np.testing.assert_allclose(found.numpy(), turned_pixels(pixels, orientation, WIDTH, HEIGHT), atol=1e-6)
+
+
 def test_cameras_of_upright_photos_are_left_as_they_are(tmp_path: Path) -> None:
     """The photos on their side tell how the others are to be understood, too."""
     made = synthesize("PINHOLE", [300, 300, 160, 120])
@@ -214,7 +262,9 @@ def test_without_a_photo_on_its_side_the_program_tells(tmp_path: Path) -> None:
     for write, turned in ((posed_model.write_transforms, False), (posed_model.write_metashape, True)):
         made_poses = write(synthesize("OPENCV"), tmp_path / ("m.xml" if turned else "t.json"))
         photos = turned_photos(as_photos(made, tmp_path / "photos", made_poses), [3] * 8, tmp_path / "photos")
-        camera = run(photos, tmp_path / made_poses.stem)[0].views[0].camera
+        capture, warnings = run(photos, tmp_path / made_poses.stem)
+        assert [w[:31] for w in warnings] == ([] if turned else ["8 photos, as camera000001_frame"])
+        camera = capture.views[0].camera
         _, rotation, _, _ = posed_model.poses(made)[0]
         agree = float((camera.cam_from_world[:3, :3].numpy() * rotation.T).sum())
         assert agree == pytest.approx(-1 if turned else 3, abs=1e-9)
@@ -241,7 +291,10 @@ def test_sizes_that_were_rounded_are_resized_photos(size: tuple[int, int], tmp_p
 def test_a_lens_that_folds_its_image_over_is_named(tmp_path: Path) -> None:
     made = synthesize("OPENCV", [300, 300, 160, 120, -3.0, 0.1, 0, 0])
     poses = posed_model.write_transforms(made, tmp_path / "t.json")
-    with pytest.raises(InputError, match=r"frame000000.png: its lens: undistorted, .*FULL_OPENCV \[300"):
+    with pytest.raises(
+        InputError,
+        match=r"frame000000.png: its lens: FULL_OPENCV \[300.0, .* is impossible: without distortion, .*--poses solve",
+    ):
         run(as_photos(made, tmp_path / "photos", poses), tmp_path)
 
 

@@ -175,7 +175,8 @@ class GivenPoses:
 
     Attributes:
         program: Who wrote it, for the user.
-        as_stored: Whether that program disregards EXIF's orientation, where the sizes of the images do not tell.
+        as_stored: Whether that program is known to pose the pixels as they are stored, without regard to EXIF's
+            orientation; none when nobody knows.
         path: The file or folder that was read.
         cameras: The solved cameras whose size is known; without any other.
         total: How many cameras the file holds, solved or not.
@@ -186,7 +187,7 @@ class GivenPoses:
     """
 
     program: str
-    as_stored: bool
+    as_stored: bool | None
     path: Path
     cameras: tuple[GivenCamera, ...]
     total: int

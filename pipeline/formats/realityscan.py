@@ -18,8 +18,6 @@ and "Camera Geometry in RealityScan" (https://dev.epicgames.com/documentation/re
 """
 
 import csv
-import io
-from collections.abc import Iterable
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -34,12 +32,14 @@ from pipeline.formats.xml_tree import read_xml
 from pipeline.frames import cam_from_world_from_gl_pose
 
 POSE_COLUMNS = ("name", "x", "y", "alt", "heading", "pitch", "roll", "f")
+PRINCIPAL_COLUMNS = ("px", "py")  # these and the next may be left out
+DISTORTION_COLUMNS = ("k1", "k2", "k3", "k4", "t1", "t2")
 XMP_MARK = b"xcr:Rotation"
 _XCR = "{http://www.capturingreality.com/ns/xcr/1.1#}"
 _FILM_MM = 36.0
 _MAX_BYTES = 64 * 2**20
 _MAX_XMP_BYTES = 16 * 2**20
-_MODELS = {"perspective": 0, "brown3": 3, "brown3t2": 3, "brown4": 4, "brown4t2": 4}
+_MODELS = ("perspective", "brown3", "brown3t2", "brown4", "brown4t2")
 
 
 def is_table(first_bytes: bytes) -> bool:
@@ -71,17 +71,15 @@ def read_table(path: Path, size_of: SizeOf) -> GivenPoses:
     start, columns = _header(lines)
     if columns is None:
         raise InputError("has no line that names the columns", path=path, remedy=f"needed: {','.join(POSE_COLUMNS)}")
-    cameras: list[GivenCamera] = []
-    total = 0
     try:
-        for words in csv.reader(io.StringIO("\n".join(lines[start + 1 :]))):
-            if not words:
-                continue
-            total += 1
-            cameras += _table_cameras(words, columns, size_of, (f"camera {total} ({words[0][:200]})", path))
+        rows = [words for words in csv.reader(lines[start + 1 :]) if words]
     except csv.Error as error:
         raise InputError(f"is no table: {error}", path=path) from error
-    return _poses(path, cameras, total)
+    cameras = []
+    for index, words in enumerate(rows, start=1):
+        with told_with(f"camera {index} ({words[0][:200]})", path):
+            cameras.append(_table_camera(words, columns, size_of))
+    return _poses(path, [camera for camera in cameras if camera is not None], len(rows))
 
 
 def _poses(path: Path, cameras: list[GivenCamera], total: int) -> GivenPoses:
@@ -91,7 +89,7 @@ def _poses(path: Path, cameras: list[GivenCamera], total: int) -> GivenPoses:
     note = "the tangential distortion t1, t2 is taken in OpenCV's order, which the vendor does not document"
     return GivenPoses(
         program="RealityScan",
-        as_stored=False,
+        as_stored=None,
         path=path,
         cameras=tuple(cameras),
         total=total,
@@ -99,27 +97,20 @@ def _poses(path: Path, cameras: list[GivenCamera], total: int) -> GivenPoses:
     )
 
 
-def _table_cameras(
-    words: list[str], columns: list[str], size_of: SizeOf, where: tuple[str, Path]
-) -> Iterable[GivenCamera]:
-    """The camera of a line, or nothing when its photo is not there."""
-    with told_with(*where):
-        if len(words) != len(columns):
-            raise InputError(f"has {len(words)} values for {len(columns)} columns")
-        row = dict(zip(columns, (word.strip() for word in words), strict=True))
-        name = row["name"]
-        v = {key: number(value, key) for key, value in row.items() if key in _TABLE_NUMBERS}
-        size = size_of(name)
-        if size is None:
-            return ()
-        distortion = [v.get(key, 0.0) for key in ("k1", "k2", "k3", "k4", "t1", "t2")]
-        lens = _lens(v["f"], (v.get("px", 0.0), v.get("py", 0.0)), distortion, size)
-        rotation = _rotation(-v["heading"], 2) @ _rotation(v["pitch"], 0) @ _rotation(v["roll"], 1)
-        world_from_gl_cam = rigid(rotation, [v["x"], v["y"], v["alt"]])
-        return (GivenCamera(name=name, lens=lens, cam_from_world=cam_from_world_from_gl_pose(world_from_gl_cam)),)
-
-
-_TABLE_NUMBERS = {*POSE_COLUMNS[1:], "px", "py", "k1", "k2", "k3", "k4", "t1", "t2"}
+def _table_camera(words: list[str], columns: list[str], size_of: SizeOf) -> GivenCamera | None:
+    """The camera of a line, or none when its photo is not there."""
+    if len(words) != len(columns):
+        raise InputError(f"has {len(words)} values for {len(columns)} columns")
+    row = dict(zip(columns, (word.strip() for word in words), strict=True))
+    v = dict.fromkeys((*PRINCIPAL_COLUMNS, *DISTORTION_COLUMNS), 0.0)
+    v |= {key: number(value, key) for key, value in row.items() if key in v or key in POSE_COLUMNS[1:]}
+    size = size_of(row["name"])
+    if size is None:
+        return None
+    lens = _lens(v["f"], (v["px"], v["py"]), [v[key] for key in DISTORTION_COLUMNS], size)
+    rotation = _rotation(-v["heading"], 2) @ _rotation(v["pitch"], 0) @ _rotation(v["roll"], 1)
+    world_from_gl_cam = rigid(rotation, [v["x"], v["y"], v["alt"]])
+    return GivenCamera(name=row["name"], lens=lens, cam_from_world=cam_from_world_from_gl_pose(world_from_gl_cam))
 
 
 def _rotation(angle_deg: float, axis: int) -> Float[Tensor, "3 3"]:

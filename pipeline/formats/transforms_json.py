@@ -113,7 +113,7 @@ def read_given_transforms(path: Path, size_of: SizeOf) -> GivenPoses:
             cameras.append(GivenCamera(name=file_path, lens=lens, cam_from_world=pose))
     return GivenPoses(
         program="transforms.json",
-        as_stored=False,
+        as_stored=None,
         path=path,
         cameras=tuple(cameras),
         total=len(frames),

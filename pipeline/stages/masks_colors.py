@@ -52,25 +52,38 @@ def local_log_odds(
         log_odds: What holds where the grid knows nothing.
     """
     height, width = log_odds.shape
-    y, x = np.mgrid[:height, :width]
     shape = (*PLACES, *TONES)
-    cell = np.stack(
-        [
-            y * (PLACES[0] / height),
-            x * (PLACES[1] / width),
-            lab[..., 0] * (TONES[0] / 100),
-            lab[..., 1] / 6 + TONES[1] / 2,
-            lab[..., 2] / 6 + TONES[2] / 2,
-        ]
-    ).astype(np.int32)
-    cell = np.ravel_multi_index(tuple(np.clip(c, 0, n - 1) for c, n in zip(cell, shape, strict=True)), shape)
-    sigma = (0.9, 0.9, 0.7, 0.6, 0.6)
+    tone = np.stack([lab[..., 0] * (TONES[0] / 100), lab[..., 1] / 6 + TONES[1] / 2, lab[..., 2] / 6 + TONES[2] / 2])
+    tone = np.ravel_multi_index(
+        tuple(np.clip(t, 0, n - 1).astype(np.int32) for t, n in zip(tone, TONES, strict=True)), TONES
+    )
+    corners = _corners(height, width)
     counts = []
     for share in (object_share, other_share):
-        grid = np.bincount(cell.ravel(), weights=share.ravel(), minlength=int(np.prod(shape))).reshape(shape)
-        counts.append(
-            ndimage.gaussian_filter(grid, sigma, mode="nearest", truncate=2.0).astype(np.float32).ravel()[cell]
-        )
+        grid = np.zeros(int(np.prod(shape)))
+        for place, weight in corners:
+            grid += np.bincount((place + tone).ravel(), weights=(weight * share).ravel(), minlength=len(grid))
+        blurred = ndimage.gaussian_filter(
+            grid.reshape(shape).astype(np.float32), (0.8, 0.8, 0.7, 0.6, 0.6), mode="nearest", truncate=2.0
+        ).ravel()
+        counts.append(np.sum([weight * blurred[place + tone] for place, weight in corners], 0))
     prior = 1 / (1 + np.exp(-log_odds))
     pixels = CONFIDENCE * (height * width) / (480 * 640) / 10
     return np.log((counts[0] + pixels * prior) / (counts[1] + pixels * (1 - prior)))
+
+
+def _corners(
+    height: int, width: int
+) -> list[tuple[Int[np.ndarray, "height width"], Float[np.ndarray, "height width"]]]:
+    """For each pixel the four places around it, as offsets into the grid, and their weights (bilinear)."""
+    lines = []
+    for pixels, places in ((height, PLACES[0]), (width, PLACES[1])):
+        at = np.clip((np.arange(pixels) + 0.5) * (places / pixels) - 0.5, 0, places - 1)
+        first = np.minimum(at.astype(np.int32), places - 2)
+        lines.append(((first, 1 - (at - first)), (first + 1, at - first)))
+    tones = int(np.prod(TONES))
+    return [
+        ((y[:, None] * PLACES[1] + x[None]) * tones, (v[:, None] * w[None]).astype(np.float32))
+        for y, v in lines[0]
+        for x, w in lines[1]
+    ]

@@ -226,13 +226,17 @@ def _cut(segments: list[Segment], support: Support | None, threads: int, *, ster
         is_object = (0.5 * all_objects + 0.5 * color_density(objects[index]))[s.bins]
         is_other = (0.3 * all_others + 0.7 * color_density(others[index]))[s.bins]
         cue = np.clip(np.log(is_object / is_other), -2 * LIMIT, 2 * LIMIT)
+        share = SUPPORT_SHARE * (s.support > 0)
+
+        def weighed(colors: Image) -> Image:
+            odds = (1 - share) * np.exp(-colors) + share * s.support / is_object
+            return cv2.GaussianBlur(np.clip(-TEMPER * np.log(odds), -LIMIT, LIMIT).astype(np.float32), (0, 0), 1.0)
+
+        # not by what is learned nearby, which is from labels that a wrong volume taught
+        s.like = np.where(s.distance > FAR, 0, 1 / (1 + np.exp(-weighed(cue)))).astype(np.float32)
         if local:
             cue = local_log_odds(s.view.lab, s.object_share, s.other_share, cue)
-        share = SUPPORT_SHARE * (s.support > 0)
-        cue = -np.log((1 - share) * np.exp(-cue) + share * s.support / is_object)
-        cue = cv2.GaussianBlur(np.clip(TEMPER * cue, -LIMIT, LIMIT).astype(np.float32), (0, 0), 1.0)
-        s.like = np.where(s.distance > FAR, 0, 1 / (1 + np.exp(-cue))).astype(np.float32)
-        cue += stereo * s.stereo
+        cue = weighed(cue) + stereo * s.stereo
         s.label = soft_cut(cue + s.prior, s.edges, s.label, iterations=ITERATIONS)
         s.weight = (UNSURE + (1 - UNSURE) * np.minimum(np.abs(cue) / LIMIT, 1)).astype(np.float32)
 
@@ -270,7 +274,8 @@ def _inform(s: Segment, volume: Volume, margin: float) -> None:
     depth = float(project(s.view.camera, np.zeros((1, 3)))[0, 2])
     size = 2 * max(1, round(margin * float(s.view.camera.K[0, 0]) / max(depth, 0.1))) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    inner, s.covered = cv2.erode(s.seen, kernel), cv2.dilate(s.seen, kernel)
+    inner = cv2.erode(seen_from(volume, s.view.camera, certain=True), kernel)
+    s.covered = cv2.dilate(s.seen, kernel)
     s.prior = _walled(PRIOR_IN * inner - PRIOR_OUT * (1 - s.covered), s.distance)
     if s.view.given is None:
         like_support = s.support / (s.support + ANY_COLOR)

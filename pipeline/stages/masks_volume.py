@@ -1,5 +1,6 @@
 """What the photos say together: voxels that hardly any photo excludes, and how they look in each photo."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,7 @@ from pipeline.scene import Camera
 from pipeline.stages.masks_views import project
 
 SIDE = 96  # voxels along the longest side of the box, unless more are asked for
-EXCLUDED = 0.15  # share of the votes against a voxel at which it is as likely empty as not
+POSSIBLE, CERTAIN = 0.15, 0.05  # share of the votes against a voxel at which it is as likely empty as not
 SOFTNESS = 0.03
 CLEARANCE = 0.08  # what is nearer to a camera than the surface it sees, by more than this, is empty
 CERTAINTY = 1.0  # votes for a voxel from a photo that surely shows a surface there
@@ -21,9 +22,17 @@ MIN_SEEN = 0.25  # voxels in the frame of fewer photos are empty
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Volume:
-    """Occupancy in [0, 1] of the voxels of a box."""
+    """The voxels of a box.
+
+    Attributes:
+        occupancy: How likely a voxel is of the object, in [0, 1], if a few photos may be wrong about it.
+        certain: The same if hardly any may be.
+        origin: Centre of the first voxel.
+        spacing: Distance of neighbouring centres, world units.
+    """
 
     occupancy: Float[np.ndarray, "nx ny nz"]
+    certain: Float[np.ndarray, "nx ny nz"]
     origin: Float[np.ndarray, "3"]
     spacing: float
 
@@ -39,7 +48,7 @@ class Volume:
     def grown(self, distance: float) -> "Volume":
         """The volume with everything within `distance` (world units) of it."""
         size = 2 * max(1, round(distance / self.spacing)) + 1
-        return Volume(occupancy=ndimage.maximum_filter(self.occupancy, size), origin=self.origin, spacing=self.spacing)
+        return dataclasses.replace(self, occupancy=ndimage.maximum_filter(self.occupancy, size))
 
     def box(self, margin: float) -> Float[np.ndarray, "2 3"]:
         """The box of the occupied voxels, padded by a share of its longest side."""
@@ -76,9 +85,11 @@ def vote(  # one image of each kind per camera
     votes = sum_votes(cameras, images, box[0], spacing, (nx, ny, nz), CLEARANCE, CERTAINTY)
     against, total, seen = np.moveaxis(votes, -1, 0)
     share = against / np.maximum(total, 1e-3)
-    occupancy = 1 / (1 + np.exp(np.clip((share - EXCLUDED) / SOFTNESS, -30, 30)))
-    occupancy[seen < max(2, MIN_SEEN * len(cameras))] = 0
-    return Volume(occupancy=occupancy.astype(np.float32), origin=box[0], spacing=spacing)
+    framed = seen >= max(2, MIN_SEEN * len(cameras))
+    possible, certain = (framed / (1 + np.exp(np.clip((share - c) / SOFTNESS, -30, 30))) for c in (POSSIBLE, CERTAIN))
+    return Volume(
+        occupancy=possible.astype(np.float32), certain=certain.astype(np.float32), origin=box[0], spacing=spacing
+    )
 
 
 def central_part(volume: Volume) -> Volume:
@@ -90,18 +101,19 @@ def central_part(volume: Volume) -> Volume:
     distance = np.hypot(points[:, 0], points[:, 2])
     share = np.bincount(parts[parts > 0], weights=np.exp(-((distance / 0.5) ** 2)), minlength=number + 1)
     kept = ndimage.binary_dilation(parts == share.argmax(), iterations=1)
-    return Volume(
-        occupancy=np.where(kept, volume.occupancy, 0).astype(np.float32), origin=volume.origin, spacing=volume.spacing
+    return dataclasses.replace(
+        volume, occupancy=np.where(kept, volume.occupancy, 0), certain=np.where(kept, volume.certain, 0)
     )
 
 
-def seen_from(volume: Volume, camera: Camera) -> Float[np.ndarray, "height width"]:
+def seen_from(volume: Volume, camera: Camera, *, certain: bool = False) -> Float[np.ndarray, "height width"]:
     """The largest occupancy along each pixel's ray, blurred by about a voxel; 0 beside the volume."""
+    occupancy = volume.certain if certain else volume.occupancy
     depth = float(project(camera, np.zeros((1, 3)))[0, 2])
     voxel_px = float(camera.K[0, 0]) * volume.spacing / max(depth, volume.spacing)
     small = camera.scaled(min(1.0, 1 / max(voxel_px, 1e-6)))
-    chosen = volume.occupancy > 0.05
-    values = volume.occupancy[chosen]
+    chosen = occupancy > 0.05
+    values = occupancy[chosen]
     pixels = project(small, volume.centers(chosen))
     columns, rows = np.floor(pixels[:, :2]).astype(np.int64).T
     inside = (columns >= 0) & (columns < small.width) & (rows >= 0) & (rows < small.height) & (pixels[:, 2] > 0)

@@ -1,6 +1,7 @@
 """Cameras that were solved for other pixels than ours: of photos that were resized since, or not turned upright."""
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 
@@ -12,7 +13,7 @@ from pipeline.scene import Photo
 Matched = list[tuple[GivenCamera, Photo]]
 
 
-def fit_to_photos(matched: Matched, given: GivenPoses) -> Matched:
+def fit_to_photos(matched: Matched, given: GivenPoses, warn: Callable[[str], None]) -> Matched:
     """Turn and resize cameras so that they fit their photos, which lie upright here.
 
     Some programs pose the pixels as they are stored and disregard EXIF's orientation, others turn photos upright
@@ -24,7 +25,13 @@ def fit_to_photos(matched: Matched, given: GivenPoses) -> Matched:
     """
     told = [answer for camera, photo in matched if (answer := _is_as_stored(camera.lens, photo)) is not None]
     as_stored = sum(told) * 2 > len(told) if told else given.as_stored
-    return [(_fitted(camera, photo, as_stored, given), photo) for camera, photo in matched]
+    turned = [photo.name for _, photo in matched if photo.orientation != 1]
+    if as_stored is None and turned:
+        warn(
+            f"{len(turned)} photos, as {turned[0]}, were turned upright by their EXIF orientation; "
+            "the poses are taken to be those of upright photos, and nothing tells whether they are"
+        )
+    return [(_fitted(camera, photo, bool(as_stored), given), photo) for camera, photo in matched]
 
 
 def _is_as_stored(lens: Lens, photo: Photo) -> bool | None:

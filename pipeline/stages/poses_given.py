@@ -1,5 +1,6 @@
 """Poses that came along with the photos."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def given_views(photos: Photos, path: Path, config: PosesConfig, context: StageC
         )
     for note in given.notes:
         context.warn(f"{path.name}: {note}")
-    fitted = fit_to_photos(matched, given)
+    fitted = fit_to_photos(matched, given, context.warn)
     bent = [(photo, camera.lens) for camera, photo in fitted if not camera.lens.is_pinhole]
     undistorted = _undistort(bent, config, context) if bent else {}
     views = [_view(photo, camera, undistorted.get(photo.name), context.folder) for camera, photo in fitted]
@@ -79,24 +80,25 @@ def _undistort(bent: list[tuple[Photo, Lens]], config: PosesConfig, context: Sta
     lenses = list(dict.fromkeys(lens for _, lens in bent))
     arguments = {
         "folder": str(context.folder),
-        "lenses": [vars(lens) | {"params": lens.params} for lens in lenses],
-        "photos": [photo_record(photo) | {"lens": lenses.index(lens)} for photo, lens in bent],
+        "lenses": [dataclasses.asdict(lens) for lens in lenses],
+        "photos": [photo_record(photo) for photo, _ in bent],
+        "lens_of": [lenses.index(lens) for _, lens in bent],
     }
     result = run_child(
-        "pipeline.stages.sfm_undistort:undistort_photos",
+        "pipeline.stages.sfm_given:undistort_photos",
         arguments,
         timeout_s=config.timeout_s,
         log=context.folder / "undistort.log",
         progress=context.progress,
     )
-    return {record["name"]: record for record in result["views"]}
+    return {record["photo"]: record for record in result["views"]}
 
 
 def _view(photo: Photo, given: GivenCamera, record: dict[str, Any] | None, folder: Path) -> View:
     if record is None:
         lens = given.lens
         camera = Camera(K=lens.K, cam_from_world=given.cam_from_world, width=lens.width, height=lens.height)
-        return still_view(photo, photo.image_path, photo.mask_path, camera)
+        return still_view(photo, photo.deep_path or photo.image_path, photo.mask_path, camera)
     camera = Camera(
         K=torch.tensor(record["K"], dtype=torch.float64),
         cam_from_world=given.cam_from_world,
