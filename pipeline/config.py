@@ -116,23 +116,37 @@ class PosesConfig:
     Attributes:
         max_image_px: Features are found on photos no larger than this (long side): SIFT gains little above.
         max_features: SIFT features kept per photo; matching cost grows with its square.
-        camera_model: COLMAP's model; one radial term fits phones and most lenses.
+        camera_model: COLMAP's model; one radial term fits phones and most lenses. It is set to zero when the photos
+            show no distortion.
+        rig: "handheld", the object stands still and its surroundings help, or "turntable", the object turns before
+            a camera and a light that stand still: only the object carries features.
+        exhaustive_photos: Up to so many photos all pairs are matched; of more, neighbours and like photos.
+        retry_below: Share of the photos below which the next rung of the ladder of attempts is tried.
         min_registered: Share of the photos that must find a pose; below it the run stops.
         timeout_s: Limit for the child process.
+        stall_s: The child is ended when it uses no processor time for so long: it hangs.
     """
 
     max_image_px: int = 1600
     max_features: int = 4096
     camera_model: str = "SIMPLE_RADIAL"
+    rig: str = "handheld"
+    exhaustive_photos: int = 120
+    retry_below: float = 0.8
     min_registered: float = 0.4
     timeout_s: float = 3600.0
+    stall_s: float = 120.0
 
     def __post_init__(self) -> None:
         """Check the values."""
         _choose(self, "camera_model", ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"))
+        _choose(self, "rig", ("handheld", "turntable"))
         _require(self, "max_image_px", low=200, high=20_000)
         _require(self, "max_features", low=200, high=100_000)
+        _require(self, "exhaustive_photos", low=3, high=2000)
+        _require(self, "retry_below", low=0.0, high=1.0)
         _require(self, "min_registered", low=0.0, high=1.0)
+        _require(self, "stall_s", low=1, high=1e6)
         _require(self, "timeout_s", low=1, high=1e6)
 
 

@@ -32,6 +32,7 @@ LAYERS = (
     ("runtime", "warmup"),
     ("workspace",),
     ("synthetic", "stages"),
+    ("passes",),
     ("run", "render", "check"),
     ("cli",),
 )

@@ -113,8 +113,23 @@ def test_a_ring_asks_for_higher_rings_and_the_gap_is_straight_above() -> None:
     assert coverage.gap.radius_deg == pytest.approx(80, abs=0.1)
     assert gap_words(coverage).startswith("160 degrees across, straight above (the nearest photo is 80 degrees away)")
     told = advise(coverage, usable=24)
-    assert told[0] == "a ring of 12 photos all around, camera looking down at it by 60 degrees."
-    assert told[1] == "3 photos from nearly straight above."
+    assert told == ["a ring of 12 photos all around, camera looking down at it by 60 degrees."]
+
+
+def test_what_is_asked_for_fills_all_gaps_and_no_two_ask_for_one() -> None:
+    for cameras in (
+        ring(24, 10),
+        ring(5, 20),
+        ring(12, 15, arc=180),
+        ring(3, 50, arc=30),
+        [*ring(9, 0), *ring(9, -70)],
+    ):
+        coverage = coverage_of(cameras)
+        sectors = missing_sectors(coverage)
+        filled = coverage_of([*cameras, *(d for s in sectors for d in s.directions())])
+        assert missing_sectors(filled) == [] and sectors
+        assert filled.gap.radius_deg < 35  # between rings, and below the lowest
+        assert sum(s.photos for s in sectors) < 80
 
 
 def test_photos_from_below_are_expected_only_where_there_are_some() -> None:

@@ -67,6 +67,12 @@ class Sector:
     width_deg: float
     photos: int
 
+    def directions(self) -> Float[np.ndarray, "photos 3"]:
+        """Where its photos would be: spread evenly, between the photos beside it."""
+        whole = self.width_deg >= 360
+        shares = [(k + (not whole)) / (self.photos + (not whole)) for k in range(self.photos)]
+        return np.stack([direction(self.start_deg + self.width_deg * s, self.elevation_deg) for s in shares])
+
 
 def measure_coverage(capture: Capture) -> Coverage:
     """Measure from where the photos of a settled capture look at its middle, the world's origin."""
@@ -84,16 +90,23 @@ def measure_coverage(capture: Capture) -> Coverage:
 
 
 def missing_sectors(coverage: Coverage) -> list[Sector]:
-    """Where photos are missing: stretches of rings further than `MISSING_DEG` from all photos, the longest first."""
+    """Where photos are missing: stretches of rings further than `MISSING_DEG` from all photos.
+
+    The longest comes first, and each next one is what is still missing when those before it were filled.
+    """
     rings = [r for ring in RINGS_DEG for r in (ring, -ring) if r >= coverage.lowest_deg]
-    sectors = [sector for ring in rings for sector in _ring_sectors(coverage, ring)]
-    return sorted(sectors, key=lambda s: -s.photos)
+    cameras, sectors = coverage.directions, list[Sector]()
+    while found := [sector for ring in rings for sector in _ring_sectors(cameras, ring)]:
+        longest = max(found, key=lambda s: s.photos)
+        sectors.append(longest)
+        cameras = np.concatenate([cameras, longest.directions()])
+    return sectors
 
 
-def _ring_sectors(coverage: Coverage, ring_deg: float) -> list[Sector]:
+def _ring_sectors(cameras: Float[np.ndarray, "cameras 3"], ring_deg: float) -> list[Sector]:
     step = 360 / AZIMUTHS
     places = np.stack([direction(step * k, ring_deg) for k in range(AZIMUTHS)])
-    empty = nearest_deg(places, coverage.directions) > MISSING_DEG
+    empty = nearest_deg(places, cameras) > MISSING_DEG
     if empty.all() or (abs(ring_deg) > STEEP_DEG and empty.any()):
         return [Sector(elevation_deg=ring_deg, start_deg=0.0, width_deg=360.0, photos=_count(360.0, ring_deg))]
     reach = MISSING_DEG / math.cos(math.radians(ring_deg))  # about as far are the photos beside an empty stretch
