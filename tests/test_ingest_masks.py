@@ -81,7 +81,7 @@ def test_missing_and_foreign_masks_are_told_by_name(tmp_path: Path) -> None:
     photos, warnings = ingest(images)
     assert [p.mask_path is not None for p in photos.photos] == [True, False, True]
     assert "1 of 3 photos have no mask, which will be made: b.jpg" in warnings
-    assert "1 masks are named like none of the photos: zebra.png" in warnings
+    assert "masks named like none of the photos (1): zebra.png" in warnings
 
 
 def test_all_masks_that_do_not_fit_are_listed(tmp_path: Path) -> None:

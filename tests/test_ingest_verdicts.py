@@ -101,7 +101,7 @@ def test_blurred_photos_are_left_out_worst_first_and_less_sharp_ones_told(tmp_pa
     left_out, doubtful = warnings
     assert left_out.startswith("left out, blurred (edges smeared by more than 2.0 px), worst first: worst.jpg (")
     assert left_out.index("worst.jpg") < left_out.index("bad.jpg") and "soft.jpg" not in left_out
-    assert doubtful.startswith("1 photos are less sharp than the others, worst first: soft.jpg (1.")
+    assert doubtful.startswith("less sharp than the others (1 of 7), worst first: soft.jpg (1.")
     assert [p.name for p in photos.photos] == [*(f"{k}.jpg" for k in range(6)), "soft.jpg"]
     verdict = {v.name: v for v in photos.verdicts}["bad.jpg"]
     assert not verdict.used and verdict.figures["blur_px"] > verdict.limits["blur_px"] == 2.0

@@ -129,7 +129,7 @@ def _check_masks(candidates: list[Candidate], source: Source, context: StageCont
     if source.unmatched_masks:
         count = len(source.unmatched_masks)
         context.warn(
-            f"{count} masks are named like none of the photos: {ingest_report.named(list(source.unmatched_masks))}"
+            f"masks named like none of the photos ({count}): {ingest_report.named(list(source.unmatched_masks))}"
         )
 
 

@@ -6,7 +6,7 @@ from jaxtyping import Float, UInt8
 
 from pipeline.stages.ingest_measures import THUMBNAIL_PX
 
-Thumbnail = UInt8[np.ndarray, "height width"]
+Thumbnail = UInt8[np.ndarray, "_ _"]  # photos of one capture may differ in size
 
 _COARSE_PX = 16
 _COARSE_CORRELATION = 0.8

@@ -35,7 +35,7 @@ def tell(candidates: list[Candidate], warn: Callable[[str], None]) -> None:
 
 def _tell_doubts(photos: list[Candidate], warn: Callable[[str], None]) -> None:
     if soft := _worst_first([c for c in photos if "less sharp" in c.remarks]):
-        warn(f"{len(soft)} photos are less sharp than the others, worst first: {_with_blur(soft)}")
+        warn(f"less sharp than the others ({len(soft)} of {len(photos)}), worst first: {_with_blur(soft)}")
     for kind in ("clipped", "mask"):
         if told := [f"{c.found.name}: {c.remarks[kind]}" for c in photos if kind in c.remarks]:
             warn(named(told, separator="; "))
@@ -45,7 +45,7 @@ def _tell_doubts(photos: list[Candidate], warn: Callable[[str], None]) -> None:
             if note.startswith(_TOLD_NOTES):
                 notes.setdefault(note, []).append(c.found.name)
     for note, names in notes.items():
-        warn(f"{named(names)}: {note}")
+        warn(f"{named(names) if len(names) < len(photos) else f'all {len(photos)} photos'}: {note}")
 
 
 def too_few(candidates: list[Candidate], config: IngestConfig, folder: Path) -> ReconError | None:
