@@ -8,24 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
+from pipeline.config_capture import IngestConfig, MasksConfig, PosesConfig
+from pipeline.config_checks import choose, require
 from pipeline.config_world import WorldConfig
 from pipeline.errors import UsageError
-
-
-def _require(section: object, name: str, *, low: int | float, high: int | float) -> None:
-    """Refuse a value outside [low, high], naming the key."""
-    value = getattr(section, name)
-    if not low <= value <= high:
-        key = f"{type(section).__name__.removesuffix('Config').lower()}.{name}"
-        raise UsageError(f"{key}={value} is outside {low:g} .. {high:g}")
-
-
-def _choose(section: object, name: str, allowed: tuple[str, ...]) -> None:
-    """Refuse a word that is not one of `allowed`, naming the key."""
-    value = getattr(section, name)
-    if value not in allowed:
-        key = f"{type(section).__name__.removesuffix('Config').lower()}.{name}"
-        raise UsageError(f"{key}={value!r} is not one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,128 +34,10 @@ class RuntimeConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _choose(self, "device", ("auto", "cpu", "cuda"))
-        _choose(self, "rasterizer", ("auto", "cpu", "nvdiffrast"))
-        _require(self, "threads", low=0, high=1024)
-        _require(self, "seed", low=0, high=2**31 - 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class IngestConfig:
-    """Reading the photos.
-
-    Attributes:
-        min_photos: Fewer usable photos than this stop the run; three views are the least that fix a shape.
-        max_file_mib: Larger files are refused.
-        max_megapixels: Photos of more pixels are refused, by their header.
-        max_frames: Files of more frames are refused: they are films.
-        decode_timeout_s: Limit for decoding one photo.
-        max_memory_mib: Memory that decoding one photo may take.
-        max_image_px: Photos with a longer side are scaled down to it; no stage uses more.
-        min_image_px: Photos with a shorter long side are refused; features need tens of pixels around them.
-        max_blur_px: Photos whose edges are smeared by a Gaussian of a larger deviation are refused; measured at a
-            long side of at most 1024 px, where sharp photos have 0.5 to 1.
-        max_blur_ratio: So are those smeared by more than so many times the capture's median.
-        max_clipped: Photos with a larger share of the object (or of the picture's middle) clipped are refused, and
-            those with a larger share black.
-        max_soft_mask: Masks with a larger share that is neither object nor background are told.
-        video_frames: Frames taken from a video, at most: enough for a turn around an object in steps of 6 degrees.
-        thin_bursts: Of near duplicates keep the sharpest only; photos with poses are all kept.
-    """
-
-    min_photos: int = 3
-    max_file_mib: int = 2048
-    max_megapixels: int = 250
-    max_frames: int = 100
-    decode_timeout_s: float = 60.0
-    max_memory_mib: int = 4096
-    max_image_px: int = 8192
-    min_image_px: int = 32
-    max_blur_px: float = 3.0
-    max_blur_ratio: float = 3.0
-    max_clipped: float = 0.9
-    max_soft_mask: float = 0.1
-    video_frames: int = 60
-    thin_bursts: bool = True
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        _require(self, "min_photos", low=2, high=10_000)
-        _require(self, "max_file_mib", low=1, high=1e6)
-        _require(self, "max_megapixels", low=1, high=1e5)
-        _require(self, "max_frames", low=1, high=1e6)
-        _require(self, "decode_timeout_s", low=0.1, high=1e6)
-        _require(self, "max_memory_mib", low=256, high=1e7)
-        _require(self, "max_image_px", low=256, high=100_000)
-        _require(self, "min_image_px", low=8, high=10_000)
-        _require(self, "max_blur_px", low=0.5, high=100)
-        _require(self, "max_blur_ratio", low=1, high=1000)
-        _require(self, "max_clipped", low=0, high=1)
-        _require(self, "max_soft_mask", low=0, high=1)
-        _require(self, "video_frames", low=3, high=10_000)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PosesConfig:
-    """Structure from motion.
-
-    Attributes:
-        max_image_px: Features are found on photos no larger than this (long side): SIFT gains little above.
-        max_features: SIFT features kept per photo; matching cost grows with its square.
-        camera_model: COLMAP's model; one radial term fits phones and most lenses.
-        min_registered: Share of the photos that must find a pose; below it the run stops.
-        timeout_s: Limit for the child process.
-    """
-
-    max_image_px: int = 1600
-    max_features: int = 4096
-    camera_model: str = "SIMPLE_RADIAL"
-    min_registered: float = 0.4
-    timeout_s: float = 3600.0
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        _choose(self, "camera_model", ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"))
-        _require(self, "max_image_px", low=200, high=20_000)
-        _require(self, "max_features", low=200, high=100_000)
-        _require(self, "min_registered", low=0.0, high=1.0)
-        _require(self, "timeout_s", low=1, high=1e6)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MasksConfig:
-    """Telling the object from its surroundings, for photos that came without masks.
-
-    Attributes:
-        method: How missing masks are made: "backdrop" (plain ones), "model" (`--mask-model`), "consistency" (of the
-            photos with each other), "none" (everything inside the object box); "auto" takes the first of these that
-            finds an object; "given" makes none.
-        model_sha256: What the model's content must hash to, in hexadecimal; empty for any.
-        model_timeout_s: Limit for the child process that runs the model.
-        repair: Whether masks that the hull of the others contradicts are corrected; given ones, too.
-        drop_below: A photo whose mask agrees less than this (IoU) with the hull of the others is left out, unless there
-            are many: it shows something else, or its pose is wrong. 0 keeps all.
-        working_px: Long side at which masks are made.
-        rounds: Rounds of segmenting each view and checking it against the hull of the others.
-    """
-
-    method: str = "auto"
-    model_sha256: str = ""
-    model_timeout_s: float = 3600.0
-    repair: bool = False
-    drop_below: float = 0.3
-    working_px: int = 640
-    rounds: int = 3
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        _choose(self, "method", ("auto", "given", "backdrop", "model", "consistency", "none"))
-        if not re.fullmatch("([0-9a-fA-F]{64})?", self.model_sha256):
-            raise UsageError(f"masks.model_sha256={self.model_sha256!r} is not 64 hexadecimal digits")
-        _require(self, "model_timeout_s", low=1, high=1e6)
-        _require(self, "drop_below", low=0.0, high=1.0)
-        _require(self, "working_px", low=100, high=8000)
-        _require(self, "rounds", low=1, high=6)
+        choose(self, "device", ("auto", "cpu", "cuda"))
+        choose(self, "rasterizer", ("auto", "cpu", "nvdiffrast"))
+        require(self, "threads", low=0, high=1024)
+        require(self, "seed", low=0, high=2**31 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,11 +59,11 @@ class GeometryConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _require(self, "grid_resolution", low=17, high=513)
-        _require(self, "max_faces", low=100, high=5_000_000)
+        require(self, "grid_resolution", low=17, high=513)
+        require(self, "max_faces", low=100, high=5_000_000)
         if self.dissent is not None:
-            _require(self, "dissent", low=0.0, high=0.5)
-        _require(self, "min_component", low=0.0, high=1.0)
+            require(self, "dissent", low=0.0, high=0.5)
+        require(self, "min_component", low=0.0, high=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,10 +84,10 @@ class UnwrapConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _choose(self, "method", ("xatlas", "uvunwrap"))
-        _require(self, "pack_px", low=64, high=16_384)
-        _require(self, "padding_px", low=0, high=64)
-        _require(self, "timeout_s", low=1, high=1e6)
+        choose(self, "method", ("xatlas", "uvunwrap"))
+        require(self, "pack_px", low=64, high=16_384)
+        require(self, "padding_px", low=0, high=64)
+        require(self, "timeout_s", low=1, high=1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,19 +134,19 @@ class AppearanceConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _choose(self, "light", ("sh", "octahedral"))
-        _require(self, "texture_px", low=64, high=16_384)
-        _require(self, "steps", low=1, high=1e6)
-        _require(self, "batch_px", low=256, high=1e8)
-        _require(self, "max_pixels", low=10_000, high=1e10)
-        _require(self, "sh_degree", low=0, high=16)
-        _require(self, "light_map_px", low=32, high=256)
-        _require(self, "start_roughness", low=0.06, high=0.99)
-        _require(self, "checkpoint_steps", low=1, high=1e6)
+        choose(self, "light", ("sh", "octahedral"))
+        require(self, "texture_px", low=64, high=16_384)
+        require(self, "steps", low=1, high=1e6)
+        require(self, "batch_px", low=256, high=1e8)
+        require(self, "max_pixels", low=10_000, high=1e10)
+        require(self, "sh_degree", low=0, high=16)
+        require(self, "light_map_px", low=32, high=256)
+        require(self, "start_roughness", low=0.06, high=0.99)
+        require(self, "checkpoint_steps", low=1, high=1e6)
         for name in ("learning_rate_maps", "learning_rate_light"):
-            _require(self, name, low=1e-6, high=1.0)
+            require(self, name, low=1e-6, high=1.0)
         for name in ("parsimony", "metallic_prior", "smoothness", "white_light", "light_smoothness"):
-            _require(self, name, low=0.0, high=100.0)
+            require(self, name, low=0.0, high=100.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,9 +165,9 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _choose(self, "image_format", ("png", "jpeg"))
-        _require(self, "light_height_px", low=8, high=4096)
-        _require(self, "preview_views", low=1, high=64)
+        choose(self, "image_format", ("png", "jpeg"))
+        require(self, "light_height_px", low=8, high=4096)
+        require(self, "preview_views", low=1, high=64)
 
 
 @dataclass(frozen=True, kw_only=True)

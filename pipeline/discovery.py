@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pipeline.errors import InputError, UsageError
 from pipeline.formats.pose_files import READ, files_of, find_pose_files
-from pipeline.formats.signatures import named_like_video
+from pipeline.formats.signatures import RAW_SUFFIXES, named_like_video
 
 PHOTO_SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif", ".gif", ".heic", ".heif"),
-    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".exr", ".hdr"),
+    *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif", ".gif", ".heic", ".heif", ".hif", ".exr", ".hdr"),
+    *RAW_SUFFIXES,
 )
 MASK_FOLDERS = ("masks", "mask")
 MASK_SUFFIX = "_mask"
@@ -307,7 +307,7 @@ def _no_photos(named: Path) -> InputError:
     if deeper is not None:
         where = deeper.relative_to(named).as_posix()
         return InputError(f"holds no photos, but {where} does", path=named, remedy="add --recursive, or name it")
-    accepted = ", ".join(PHOTO_SUFFIXES)
+    accepted = ", ".join(suffix for suffix in PHOTO_SUFFIXES if suffix not in RAW_SUFFIXES) + ", RAW, videos"
     return InputError("holds no photos", path=named, remedy=f"accepted: {accepted}; 40 or more make a good asset")
 
 

@@ -8,6 +8,7 @@ from pipeline import config as configuration
 from pipeline.config import RunConfig
 from pipeline.discovery import Inputs, discover
 from pipeline.errors import UsageError
+from pipeline.passes import with_masks
 from pipeline.progress import Reporter
 from pipeline.runtime import make_runtime, versions
 from pipeline.stages import appearance, export, geometry, ingest, masks, poses, unwrap, world
@@ -50,10 +51,11 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
         photos = workspace.stage(ingest.STAGE, config.ingest, found)
         if runtime.rasterizer.name == "cpu":
             compile_kernels(reporter.line)  # not before the photos proved usable
+        segmenter = Staged(value=model, key=model.sha256 if model else "")
+        photos = with_masks(photos, segmenter, config, workspace)
         posed = workspace.stage(poses.STAGE, config.poses, photos)
         settled = workspace.stage(world.STAGE, config.world, posed)
         settled = with_edited_masks(settled, out)
-        segmenter = Staged(value=model, key=model.sha256 if model else "")
         capture = workspace.stage(masks.STAGE, config.masks, settled, segmenter)
         mesh = workspace.stage(geometry.STAGE, config.geometry, capture)
         blank = workspace.stage(unwrap.STAGE, config.unwrap, mesh)

@@ -34,9 +34,11 @@ def _obey(item):
         os.abort()
     if do == "be killed":
         os.kill(os.getpid(), 9)
-    if do == "hang":
+    if do == "spin":
         while True:
-            time.sleep(0.01)
+            pass
+    if do == "wait":
+        time.sleep(1000)
     if do == "hog":
         return {"size": len(bytearray(item["mib"] * 2**20))}
     if do == "refuse":

@@ -23,7 +23,8 @@ PACKAGE = ROOT / "pipeline"
 LAYERS = (
     ("pipeline",),  # the package's own __init__
     ("errors",),
-    ("frames", "color", "child", "config_world", "progress"),
+    ("frames", "color", "child", "config_checks", "progress"),
+    ("config_capture", "config_world"),
     ("scene",),
     ("geometry", "raster"),
     ("shading", "formats"),
@@ -32,6 +33,7 @@ LAYERS = (
     ("runtime", "warmup"),
     ("workspace",),
     ("synthetic", "stages"),
+    ("passes",),
     ("run", "render", "check"),
     ("cli",),
 )

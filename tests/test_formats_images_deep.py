@@ -180,6 +180,42 @@ def test_heic_is_decoded_by_content(tmp_path):
     assert not photo.already_clean and images.image_size(tmp_path / "a.jpg") == (96, 64)
 
 
+@pytest.mark.parametrize(("quarters", "orientation"), [(1, 8), (2, 3), (3, 6)])
+def test_heic_is_turned_as_its_container_says(tmp_path, quarters, orientation):
+    """As phones write them: the turn in the container, and EXIF's orientation repeats it."""
+    y, x = np.mgrid[0:64, 0:96]
+    rgb = np.stack([x * 2, y * 3, 255 - x], -1).astype(np.uint8)
+    block = Image.Exif()
+    block[0x0112] = orientation
+    buffer = io.BytesIO()
+    pillow_heif.register_heif_opener()
+    Image.fromarray(rgb).save(buffer, "HEIF", quality=95, exif=block)
+    path = tmp_path / "a.heic"
+    path.write_bytes(turned_heic(buffer.getvalue(), quarters))
+    expected = np.rot90(rgb, quarters)
+    assert np.abs(images.decode_photo(path).rgb.astype(int) - expected).mean() < 2
+    assert images.image_size(path) == expected.shape[1::-1]
+
+
+def turned_heic(data, quarters):
+    """Add an `irot` property (ISO/IEC 23008-12, 6.5.10; quarter turns anti-clockwise) to the only picture of a file."""
+    data = bytearray(data)
+    at = {name: data.index(name) for name in (b"meta", b"iloc", b"iprp", b"ipco", b"ipma")}
+    end_of_ipma = at[b"ipma"] - 4 + int.from_bytes(data[at[b"ipma"] - 4 : at[b"ipma"]], "big")
+    for name, grown in ((b"meta", 10), (b"iprp", 10), (b"ipco", 9), (b"ipma", 1)):
+        size = slice(at[name] - 4, at[name])
+        data[size] = (int.from_bytes(data[size], "big") + grown).to_bytes(4, "big")
+    for item in range(2):  # the picture and its EXIF: their places in the file
+        place = slice(at[b"iloc"] + 16 + 18 * item, at[b"iloc"] + 20 + 18 * item)
+        data[place] = (int.from_bytes(data[place], "big") + 10).to_bytes(4, "big")
+    count = at[b"ipma"] + 14
+    properties = data[count]
+    data[count] = properties + 1
+    data[end_of_ipma:end_of_ipma] = bytes([0x80 | (properties + 1)])
+    data[at[b"ipma"] - 4 : at[b"ipma"] - 4] = b"\0\0\0\x09irot" + bytes([quarters])
+    return bytes(data)
+
+
 def test_heic_of_10_bits_is_kept_whole(tmp_path):
     y, x = np.mgrid[0:64, 0:96]
     deep = np.stack([x * 600 + 3000, y * 900 + 2000, 60000 - x * 500], -1).astype(np.uint16)

@@ -1,5 +1,7 @@
 """Ingest keeps what can be used, names what cannot, and gives later stages upright photos under plain names."""
 
+import hashlib
+import json
 import os
 import re
 import struct
@@ -190,3 +192,65 @@ def test_any_name_works_and_later_stages_see_plain_ones(tmp_path: Path) -> None:
     for photo in photos:
         assert re.fullmatch(r"[\w-]+", photo.image_path.stem, re.ASCII)
         assert photo.image_path.read_bytes() == (images / photo.name).read_bytes()
+
+
+@pytest.mark.usefixtures("no_children")
+def test_odd_photos_are_used_and_what_is_odd_is_told(tmp_path: Path) -> None:
+    images = tmp_path / "in"
+    images.mkdir()
+    photo = picture(1)
+    photo.save(images / "plain.png")
+    picture(2).convert("CMYK").save(images / "cmyk.jpg")
+    picture(3).convert("L").save(images / "grey.png")
+    picture(4).quantize(64).save(images / "palette.png")
+    cut = picture(5).convert("RGBA")
+    cut.paste((0, 0, 0, 0), (0, 0, 15, 30))
+    cut.save(images / "cut.png")
+    for orientation in (0, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        picture(6 + orientation).save(images / f"turn{orientation}.png", exif=exif)
+    picture(20).save(images / "frames.tif", save_all=True, append_images=[picture(21)])
+    photos, warnings = ingest(images)
+    assert len(photos.photos) == 8 and all(v.used for v in photos.verdicts)
+    assert [p.name for p in photos.photos if p.mask_path is not None] == ["cut.png"]
+    by_name = {p.name: p for p in photos.photos}
+    for name, seed in (("turn0.png", 6), ("turn9.png", 15), ("frames.tif", 20)):
+        np.testing.assert_array_equal(read_image(by_name[name].image_path), np.asarray(picture(seed)), name)
+    told = {
+        "cmyk.jpg": "CMYK converted to RGB",
+        "grey.png": "grey, no colour",
+        "turn9.png": "EXIF orientation 9 is none of 1 to 8 and taken as 1",
+        "frames.tif": "first of 2 frames",
+    }
+    reasons = {v.name: v.reason for v in photos.verdicts}
+    for name, note in told.items():
+        assert f"{name}: {note}" in warnings and note in reasons[name]
+    assert any("turn0.png" in w and "orientation 0" in w for w in warnings)
+    assert reasons["plain.png"] == "" and not any("plain.png" in w for w in warnings)
+
+
+@pytest.mark.usefixtures("no_children")
+def test_the_manifest_says_where_every_file_came_from(tmp_path: Path) -> None:
+    images = write_photos(tmp_path / "in", "a.jpg", "b.jpg", "notes.txt")
+    (images / "c.jpg").write_text("no photo")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(7).save(images / "d.png", exif=exif)
+    ingest(images)
+    folder = tmp_path / "in.ingest"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["ignored"] == ["notes.txt"]
+    entries = {e["name"]: e for e in manifest["photos"]}
+    for name, entry in entries.items():
+        data = (images / name).read_bytes()
+        assert (entry["sha256"], entry["bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
+        assert entry["path"] == str(images / name) and entry["used"] == (name != "c.jpg")
+    assert (
+        entries["d.png"]["orientation_applied"] == 6 and "turned upright (orientation 6)" in entries["d.png"]["notes"]
+    )
+    assert (entries["d.png"]["width"], entries["d.png"]["height"]) == (30, 40)
+    assert "text" in entries["c.jpg"]["reason"] and entries["c.jpg"]["image"] is None
+    kept = {e["image"] for e in entries.values() if e["used"]}
+    assert {f"images/{p.name}" for p in (folder / "images").iterdir()} == kept
+    assert not (folder / "work").exists()

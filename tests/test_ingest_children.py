@@ -17,7 +17,7 @@ from tests.stage_context import picture, write_photos
 
 
 def crew(folder: Path, *, children: int = 1, target: str = "tests.ingest_targets:obey") -> Crew:
-    return Crew(target=target, folder=folder, timeout_s=1.0, memory_mib=300, children=children)
+    return Crew(target=target, folder=folder, timeout_s=0.5, memory_mib=300, children=children)
 
 
 def orders(*what: str) -> list[dict]:
@@ -25,18 +25,19 @@ def orders(*what: str) -> list[dict]:
 
 
 def test_what_kills_a_child_costs_only_itself(tmp_path: Path) -> None:
-    items = orders("stand", "crash", "hang", "hog", "be killed", "refuse", "sit")
+    items = orders("stand", "crash", "spin", "hog", "be killed", "refuse", "wait", "sit")
     told = []
     start = time.monotonic()
     records = crew(tmp_path).work(items, lambda share, note: told.append((share, note)))
     assert time.monotonic() - start < 60
-    assert records[0]["did"] == "stand" and records[6]["did"] == "sit"
+    assert records[0]["did"] == "stand" and records[7]["did"] == "sit"
     assert {i: r["refused"] for i, r in records.items() if "refused" in r} == {
         1: "kills its decoder (SIGABRT)",
-        2: "takes longer than 1 s to decode",
+        2: "takes longer than 0.5 s to decode",
         3: "needs more than 300 MiB of memory to decode",
         4: "kills its decoder (SIGKILL, as the system does when memory runs out)",
         5: "is a cat (photograph the object)",
+        6: "keeps its decoder waiting for more than 5 s",
     }
     assert [note for _, note in told] == [item["name"] for item in items]
     assert all(0 <= share <= 1 for share, _ in told)
@@ -104,6 +105,24 @@ def test_limits_and_casualties_in_a_whole_ingest(tmp_path: Path) -> None:
     assert told["small.png"] == "too small: 30x20 px, at least 32 px on the long side needed"
     assert told["film.tif"] == "more than 4 frames (a film is read with --video; else save one frame)"
     assert len(warnings) == 4 and all(any(name in w for w in warnings) for name in told)
+
+
+def scan_bomb(path: Path, scans: int) -> None:
+    """A progressive JPEG that refines itself over and over: each scan is small, and costs a pass over all pixels."""
+    Image.new("L", (4000, 4000), 90).save(path, progressive=True, quality=90)
+    data = path.read_bytes()
+    starts = [i for i in range(len(data) - 1) if data[i : i + 2] == b"\xff\xda"]
+    last = data[starts[-1] : data.rindex(b"\xff\xd9")]
+    path.write_bytes(data[: starts[-1]] + last * scans + b"\xff\xd9")
+
+
+def test_a_progressive_bomb_runs_into_the_limit_of_time(tmp_path: Path) -> None:
+    images = write_photos(tmp_path / "in", "a.jpg", "b.jpg")
+    scan_bomb(images / "bomb.jpg", 85)  # so few that their number is no reason to refuse it
+    assert (images / "bomb.jpg").stat().st_size < 2**20
+    photos, warnings = ingest(images, decode_timeout_s=0.7)
+    assert [p.name for p in photos.photos] == ["a.jpg", "b.jpg"]
+    assert len(warnings) == 1 and "bomb.jpg: takes longer than 0.7 s to decode" in warnings[0]
 
 
 def test_a_large_photo_is_scaled_down_within_the_memory_limit(tmp_path: Path) -> None:

@@ -27,14 +27,12 @@ class Header:
         width: Width in pixels, as stored.
         height: Height in pixels, as stored.
         orientation: EXIF's, 1 to 8; 1 when it is absent or nonsense.
-        odd_orientation: What the tag says in place of 1 to 8, or none.
     """
 
     kind: str
     width: int
     height: int
     orientation: int
-    odd_orientation: str | None
 
     @property
     def turned(self) -> bool:
@@ -68,8 +66,7 @@ def read_header(path: Path, *, max_bytes: int, max_pixels: int, max_frames: int)
     orientation = tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
     if image.format == "TIFF" and orientation >= 5:  # whose size Pillow turns by itself
         width, height = height, width
-    odd = None if tag == orientation else str(tag)[:20]
-    return Header(kind=image.format or "", width=width, height=height, orientation=orientation, odd_orientation=odd)
+    return Header(kind=image.format or "", width=width, height=height, orientation=orientation)
 
 
 def _orientation_tag(image: Image.Image) -> object:

@@ -22,13 +22,14 @@ _BRIGHTEST = 0.99  # quantile of the luminance that becomes white: less than 1 %
 
 
 def deep_channels(
-    picture: Picture, cut: UInt8[np.ndarray, "height width 4"]
-) -> UInt16[np.ndarray, "height width 4"] | None:
-    """All bits of a picture that Pillow cut to 8, with its alpha, as stored; none where no second decoder agrees.
+    picture: Picture, rgb: UInt8[np.ndarray, "height width 3"], alpha: UInt8[np.ndarray, "height width"] | None
+) -> tuple[UInt16[np.ndarray, "height width 3"], UInt16[np.ndarray, "height width"] | None] | None:
+    """All bits of a picture that Pillow cut to 8, and of its alpha, upright; none where no second decoder agrees.
 
     Args:
         picture: A picture with `deep_data`.
-        cut: The same as RGBA, upright, as Pillow cut it.
+        rgb: Its colours, upright, as Pillow cut them.
+        alpha: Its alpha alike, or none.
     """
     if picture.deep_data is None:
         return None
@@ -37,12 +38,19 @@ def deep_channels(
     else:
         stored = _decoded_by_opencv(picture)
         candidates = [] if stored is None else [stored, upright(stored, picture.orientation)]
-    for candidate in candidates:
-        rgba = _with_alpha(candidate, cut)
-        # One decoder rounds down, the other may round to nearest or convert chroma by its own filter.
-        if rgba.shape == cut.shape and np.abs((rgba >> 8).astype(np.int16) - cut).max() <= 2:
-            return rgba
+    for deep in candidates:
+        if not _agree(deep[..., :3], rgb):
+            continue
+        if alpha is None:
+            return np.ascontiguousarray(deep[..., :3]), None
+        found = deep.shape[2] == 4 and _agree(deep[..., 3], alpha)
+        return np.ascontiguousarray(deep[..., :3]), deep[..., 3] if found else alpha.astype(np.uint16) * 257
     return None
+
+
+def _agree(deep: UInt16[np.ndarray, "..."], cut: UInt8[np.ndarray, "..."]) -> bool:
+    """Whether two decoders do: one rounds down, the other may round to nearest, or filter chroma in its own way."""
+    return deep.shape == cut.shape and bool(np.abs((deep >> 8).astype(np.int16) - cut).max() <= 2)
 
 
 def _decoded_by_opencv(picture: Picture) -> Shaped[np.ndarray, "height width channels"] | None:
@@ -57,14 +65,6 @@ def _decoded_by_opencv(picture: Picture) -> Shaped[np.ndarray, "height width cha
     if deep.ndim == 2:
         return np.asarray(deep[..., None].repeat(3, -1))
     return np.asarray(cv2.cvtColor(deep, cv2.COLOR_BGRA2RGBA if deep.shape[2] == 4 else cv2.COLOR_BGR2RGB))
-
-
-def _with_alpha(
-    deep: UInt16[np.ndarray, "rows columns channels"], cut: UInt8[np.ndarray, "height width 4"]
-) -> UInt16[np.ndarray, "rows columns 4"]:
-    if deep.shape[2] == 4 or deep.shape[:2] != cut.shape[:2]:
-        return deep[..., [0, 1, 2, -1]]
-    return np.concatenate([deep, cut[..., 3:].astype(np.uint16) * 257], -1)
 
 
 def upright(stored: Shaped[np.ndarray, "..."], orientation: int) -> Shaped[np.ndarray, "..."]:

@@ -97,6 +97,8 @@ def decode(data: bytes, path: Path, *, header_only: bool = False) -> Picture:
                     raise InputError(f"corrupt data at byte {at}", path=path, remedy=_COPY)
                 image.load()
     except Image.UnidentifiedImageError as error:
+        if holds_heif(data):
+            raise InputError("corrupt data: a truncated or damaged HEIC picture", path=path, remedy=_COPY) from error
         kind = kind_of(data)
         remedy = "convert it to JPEG or PNG" if "picture" in kind else None
         raise InputError(f"not an image ({kind})", path=path, remedy=remedy) from error
@@ -133,8 +135,10 @@ def rgb_and_alpha(picture: Picture) -> tuple[Image.Image, Image.Image | None]:
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB"), None
     has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info
-    shallow = image.convert("RGBA" if has_alpha else "RGB")
-    return shallow.convert("RGB"), shallow.getchannel("A") if has_alpha else None
+    if not has_alpha:
+        return image if image.mode == "RGB" else image.convert("RGB"), None  # a large one is not copied for nothing
+    shallow = image.convert("RGBA")
+    return shallow.convert("RGB"), shallow.getchannel("A")
 
 
 def _check_header(image: Image.Image, data: bytes, path: Path) -> None:

@@ -88,8 +88,6 @@ def _decode(candidates: list[Candidate], config: IngestConfig, context: StageCon
         if "refused" in c.record:
             c.refuse("unreadable", c.record["refused"])
             continue
-        if odd := (c.record["photo"] or {}).get("odd_orientation"):
-            c.remarks["orientation"] = f"EXIF orientation {odd} is none of 1 to 8 and taken as 1"
         if (turn := c.record.get("mask_turned", 1)) != 1:
             c.record["notes"].append(f"its mask was stored like the sensor and turned too (orientation {turn})")
 

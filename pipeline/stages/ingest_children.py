@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.child import run_child
 from pipeline.errors import NativeCrashError
-from pipeline.stages.ingest_items import Item, Record, read_records
+from pipeline.stages.ingest_items import WAITING, Item, Record, read_records
 
 START_S = 120.0  # for the imports of a child on a busy machine
 
@@ -20,7 +20,7 @@ class Crew:
     Attributes:
         target: The function that they run, "module:function".
         folder: Where records and logs lie.
-        timeout_s: Limit for one file.
+        timeout_s: Limit for one file, of processor time.
         memory_mib: What a child may grow by.
         children: How many work at once.
     """
@@ -142,13 +142,15 @@ class _Worker(threading.Thread):
         run_child(
             crew.target,
             arguments,
-            timeout_s=START_S + crew.timeout_s * len(items),
+            timeout_s=START_S + WAITING * crew.timeout_s * len(items),
             log=crew.folder / f"{crew.name}.{self._number}.log",
             progress=lambda fraction, note: self._state.step(note),
         )
 
     def _cause(self, crash: NativeCrashError) -> str:
-        if crash.died_of == "SIGALRM":
+        if crash.died_of == "SIGPROF":
             return f"takes longer than {self._crew.timeout_s:g} s to decode"
+        if crash.died_of == "SIGALRM":
+            return f"keeps its decoder waiting for more than {WAITING * self._crew.timeout_s:g} s"
         killed = ", as the system does when memory runs out" if crash.died_of == "SIGKILL" else ""
         return f"kills its decoder ({crash.died_of}{killed})"

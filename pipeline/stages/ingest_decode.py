@@ -1,23 +1,20 @@
 """A child process that decodes photos and masks in full, measures them, and writes their normalised copies."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
 from pipeline.child import Progress
-from pipeline.color import linear_from_srgb, srgb_from_linear
 from pipeline.errors import InputError
 from pipeline.formats import images
 from pipeline.formats.files import read_regular, write_atomic
-from pipeline.formats.resample import resize
 from pipeline.stages.ingest_items import Item, Record, work_through
 from pipeline.stages.ingest_mask_figures import mask_figures, turned_upright
 from pipeline.stages.ingest_measures import figures, thumbnail
+from pipeline.stages.ingest_shrink import reduced, reduced_srgb, sha256_of_pixels, whole_factor
 
 Mask = UInt8[np.ndarray, "height width"]
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
@@ -28,8 +25,7 @@ def decode(arguments: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     Args:
         arguments: As `work_through`; items with `path`, `mask_path`, `folder`, `stem`, `kind` (of the header),
-            `limits`, `max_image_px`, and `mask_orientation` (by which a
-            mask stored like the sensor is turned; none for others).
+            `limits`, `max_image_px`, and `mask_orientation` (that of a mask stored like the sensor, or none).
         progress: As `work_through`.
     """
     cv2.setNumThreads(1)  # the children share the cores
@@ -37,27 +33,19 @@ def decode(arguments: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _normalise(item: Item) -> Record:
-    path, folder, stem = Path(item["path"]), Path(item["folder"]), item["stem"]
-    decoded = images.decode_photo(path)
+    folder, stem = Path(item["folder"]), item["stem"]
+    decoded = images.decode_photo(Path(item["path"]))
     height, width = decoded.rgb.shape[:2]
     mask, mask_record = _mask(item, decoded)
-    scale = min(1.0, item["max_image_px"] / max(width, height))
-    notes = list(decoded.notes)
-    rgb, deep = decoded.rgb, decoded.deep
-    alpha = decoded.alpha
-    if scale < 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        notes.append(f"scaled down from {width}x{height} to {size[0]}x{size[1]}")
-        rgb = _shrunk(rgb, *size)
-        mask, alpha, deep = (None if each is None else resize(each, *size) for each in (mask, alpha, deep))
-    if decoded.already_clean and scale == 1:
-        image_path = folder / "images" / (stem + _SUFFIXES.get(item["kind"], path.suffix.lower()))
-        write_atomic(image_path, read_regular(path, max_bytes=item["limits"]["max_bytes"]))
-    else:
-        image_path = folder / "images" / f"{stem}.png"
-        images.write_png(image_path, rgb)
+    rgb, alpha, deep, notes = decoded.rgb, decoded.alpha, decoded.deep, list(decoded.notes)
+    factor = whole_factor(width, height, item["max_image_px"])
+    if factor > 1:
+        rgb = reduced_srgb(rgb, factor)
+        mask, alpha, deep = (None if each is None else reduced(each, factor) for each in (mask, alpha, deep))
+        notes.append(f"scaled down from {width}x{height} to {rgb.shape[1]}x{rgb.shape[0]}")
+    image_path = _write(item, rgb, verbatim=decoded.already_clean and factor == 1)
     if mask is not None:
-        images.write_png(folder / "masks" / f"{stem}.png", mask)
+        images.write_png(folder / "masks" / f"{stem}.png", mask, compress_level=1)
     np.save(folder / item["thumbnail"], thumbnail(rgb, alpha))
     return {
         "image": image_path.relative_to(folder).as_posix(),
@@ -65,15 +53,27 @@ def _normalise(item: Item) -> Record:
         "deep": None if deep is None else f"deep/{images.write_deep(folder / 'deep' / stem, deep).name}",
         "width": rgb.shape[1],
         "height": rgb.shape[0],
-        "focal_px": None if decoded.focal_px is None else decoded.focal_px * rgb.shape[1] / width,
+        "focal_px": None if decoded.focal_px is None else decoded.focal_px / factor,
         "camera_label": decoded.camera_label,
         "orientation": decoded.orientation,
         "notes": notes,
         "thumbnail": item["thumbnail"],
         "figures": figures(rgb, mask, alpha),
-        "pixels": hashlib.sha256(np.ascontiguousarray(decoded.rgb).data).hexdigest(),
+        "pixels": sha256_of_pixels(decoded.rgb),
         **mask_record,
     }
+
+
+def _write(item: Item, rgb: UInt8[np.ndarray, "height width 3"], *, verbatim: bool) -> Path:
+    """Write the normalised photo: the file itself where that means the same to every reader."""
+    source, folder = Path(item["path"]), Path(item["folder"]) / "images"
+    if verbatim:
+        path = folder / (item["stem"] + _SUFFIXES.get(item["kind"], source.suffix.lower()))
+        write_atomic(path, read_regular(source, max_bytes=item["limits"]["max_bytes"]))
+    else:
+        path = folder / (item["stem"] + ".png")
+        images.write_png(path, rgb, compress_level=1)
+    return path
 
 
 def _mask(item: Item, decoded: images.DecodedPhoto) -> tuple[Mask | None, Record]:
@@ -96,13 +96,3 @@ def _mask(item: Item, decoded: images.DecodedPhoto) -> tuple[Mask | None, Record
         problem = f"is {mask.shape[1]}x{mask.shape[0]} px, its photo {shape[1]}x{shape[0]} px{by_90}"
         return None, {"mask_problem": problem}
     return mask, mask_figures(mask) | {"mask_turned": turn or 1}
-
-
-def _shrunk(
-    rgb: UInt8[np.ndarray, "height width 3"], width: int, height: int
-) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """Averaged in linear light, a channel at a time to save memory."""
-    to_linear = linear_from_srgb(torch.arange(256) / 255).numpy()
-    channels = [resize(to_linear[rgb[..., k]], width, height) for k in range(3)]
-    encoded = srgb_from_linear(torch.from_numpy(np.stack(channels, -1)))
-    return np.asarray((encoded * 255).round().to(torch.uint8))

@@ -11,7 +11,7 @@ from pipeline.stages.ingest_verdicts import Candidate, usable
 _NAMED = 8  # names in one line; all of them are in the file of verdicts
 _LINES = 20
 # Of what the decoder notes, that which may cost quality: the rest is in the file of verdicts.
-_TOLD_NOTES = ("CMYK", "damaged EXIF", "first of", "grey", "its mask", "unusable")
+_TOLD_NOTES = ("CMYK", "EXIF", "damaged EXIF", "first of", "grey", "its mask", "unusable")
 
 
 def tell(candidates: list[Candidate], warn: Callable[[str], None]) -> None:
@@ -36,7 +36,7 @@ def tell(candidates: list[Candidate], warn: Callable[[str], None]) -> None:
 def _tell_doubts(photos: list[Candidate], warn: Callable[[str], None]) -> None:
     if soft := _worst_first([c for c in photos if "less sharp" in c.remarks]):
         warn(f"{len(soft)} photos are less sharp than the others, worst first: {_with_blur(soft)}")
-    for kind in ("clipped", "mask", "orientation"):
+    for kind in ("clipped", "mask"):
         if told := [f"{c.found.name}: {c.remarks[kind]}" for c in photos if kind in c.remarks]:
             warn(named(told, separator="; "))
     notes: dict[str, list[str]] = {}

@@ -20,6 +20,7 @@ WARN_BLUR_PX, LEAST_BLUR_PX = 1.5, 2.0  # below, a photo is not told or left out
 WARN_BLUR_RATIO = 2.0
 WARN_CLIPPED = 0.25
 WARN_GAIN_EV, WARN_BALANCE_EV = 0.75, 0.35
+ROUTINE = ("converted to sRGB", "turned upright")  # notes on what phones' photos need: in the manifest alone
 NEIGHBOURS = 2  # on either side, among which a jump of the exposure shows
 
 
@@ -61,7 +62,8 @@ class Candidate:
         """The verdict as later stages read it."""
         figures = {k: float(v) for k, v in (self.figures | self.extra).items() if v is not None}
         figures |= {f"mask_{k}_share": v for k, v in self.record.get("mask_figures", {}).items()}
-        reason = self.reason or "; ".join([*self.remarks.values(), *self.record.get("notes", ())])
+        notes = [note for note in self.record.get("notes", ()) if not note.startswith(ROUTINE)]
+        reason = self.reason or "; ".join([*self.remarks.values(), *notes])
         return Verdict(
             name=self.found.name,
             used=not self.kind,

@@ -207,8 +207,8 @@ class _Track:
         if moved is None:  # the anchor is out of sight: go on from the frame before
             self._anchor, self._way_px = self._before, self._reached_px
             moved = _mean_motion_px(self._anchor, gray)
-        if moved is None:  # no feature is found back: it goes on as before
-            moved = self._pace_px
+        if moved is None:  # no feature is found back: something new, or on as before
+            moved = max(self._pace_px, _MIN_STEP_PX)
         reached = self._way_px + moved
         self._pace_px = abs(reached - self._reached_px)
         self._before, self._reached_px = gray, reached

@@ -51,7 +51,8 @@ def complete_masks(capture: Capture, model: MaskModel | None, config: MasksConfi
     if outliers:
         context.warn(
             f"{len(outliers)} of {len(views)} photos are left out, as their masks show something else than the others, "
-            f"or their poses are wrong (IoU below {config.drop_below}): {_listed(outliers)}"
+            f"or their poses are wrong (IoU below {config.drop_below}): {_listed(outliers)} (look at the masks; "
+            "masks.repair=true makes them anew from what the others say)"
         )
         capture = dataclasses.replace(capture, views=tuple(v for v in views if v.name not in outliers))
         judged = _judge(capture, context)

@@ -9,7 +9,8 @@ import pycolmap
 
 from pipeline.errors import InputError
 from pipeline.formats.given_cameras import Lens, told_with
-from pipeline.stages.sfm_undistort import Lookup, photo_from_record, undistortion, write_pictures
+from pipeline.stages.sfm_job import photo_from_record
+from pipeline.stages.sfm_undistort import Lookup, undistortion, write_pictures
 
 MIN_KEPT = 0.1  # of a photo's width and height; a lens that loses more of it is a mistake
 

@@ -1,7 +1,7 @@
 """Pictures without distortion, for the pinhole cameras that all later stages expect."""
 
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np  # before pycolmap, whose libraries would otherwise shadow zlib
 import pycolmap
@@ -40,9 +40,3 @@ def write_pictures(photo: Photo, lookup: Lookup, folder: Path) -> dict[str, str 
         coverage = (images.read_mask(photo.mask_path) * 255).round().numpy().astype(np.uint8)
         images.write_png(folder / "masks" / mask_name, resample(coverage, lookup))
     return {"image_path": image_path.name, "mask_path": mask_name}
-
-
-def photo_from_record(record: dict[str, Any]) -> Photo:
-    """A photo from the plain values that travel to a child process."""
-    fields: dict[str, Any] = {k: Path(v) if k.endswith("_path") and v is not None else v for k, v in record.items()}
-    return Photo(**fields)

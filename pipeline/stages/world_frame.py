@@ -82,10 +82,17 @@ def _found_frame(capture: Capture, seed: int) -> tuple[Float[Tensor, "4 4"], str
 
 
 def _moved(capture: Capture, new_from_old: Float[Tensor, "4 4"]) -> Capture:
-    """The capture's cameras and points in the frame that a similarity takes theirs to."""
+    """The capture's cameras, points and turning lights in the frame that a similarity takes theirs to."""
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:3, :3] = new_from_old[:3, :3] / torch.linalg.det(new_from_old[:3, :3]) ** (1 / 3)
     return dataclasses.replace(
         capture,
-        views=tuple(dataclasses.replace(v, camera=v.camera.moved(new_from_old)) for v in capture.views),
+        views=tuple(
+            dataclasses.replace(
+                v, camera=v.camera.moved(new_from_old), light_from_world=turn @ v.light_from_world @ turn.mT
+            )
+            for v in capture.views
+        ),
         points=capture.points.double() @ new_from_old[:3, :3].mT + new_from_old[:3, 3],
     )
 
