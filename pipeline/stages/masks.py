@@ -56,7 +56,8 @@ def complete_masks(capture: Capture, model: MaskModel | None, config: MasksConfi
         )
         capture = dataclasses.replace(capture, views=tuple(v for v in views if v.name not in outliers))
         judged = _judge(capture, context)
-    capture = dataclasses.replace(capture, object_box=judged.start, mask_dissent=judged.dissent)
+    start = capture.object_box if capture.box_given else judged.start
+    capture = dataclasses.replace(capture, object_box=start, mask_dissent=judged.dissent)
     cameras, distances = [m.camera for m in judged.masks], [m.distance for m in judged.masks]
     box = find_box(capture, cameras, distances, judged.dissent, context)
     if judged.iou < WARN_IOU:
@@ -95,7 +96,7 @@ def _judge(capture: Capture, context: StageContext) -> _Judged:
     threads = context.runtime.threads
     masks = in_parallel(small_mask, capture.views, threads)
     cameras, distances = [m.camera for m in masks], [m.distance for m in masks]
-    start = capture.object_box if capture.box_given else search_box(cameras, distances, capture.object_box)
+    start = search_box(cameras, distances, capture.object_box)  # the user's box may cut what masks show
     dissent, agreement = measure_dissent(cameras, distances, start, context.runtime.rasterizer)
     seen = hulls_of_others(masks, start, dissent, threads)
     if seen is None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline import cli
 from pipeline.formats import capture_json
+from pipeline.formats.tensors import load_asset
 from tests.synthetic_capture import SMALL
 
 FAST = [*SMALL, "appearance.steps=2"]
@@ -50,3 +51,15 @@ def test_only_what_depends_on_the_users_word_runs_again(tiny_capture: Path, tmp_
     taken = capture_json.load(out / "masks").views[0].mask_path
     assert taken == edited.resolve()
     assert run(tiny_capture, out, *same)[:4] == ["ingest", "poses", "world", "masks"]
+
+    shutil.rmtree(edited.parent)
+    lower = ("--box", "-1,-1,-1,1,0,1")
+    assert run(tiny_capture, out, *lower) == ["ingest", "poses"]
+    boxed = json.loads((out / "masks" / "stage.json").read_text())
+    assert capture_json.load(out / "masks").object_box.tolist() == [[-1, -1, -1], [1, 0, 1]]
+    assert len(capture_json.load(out / "masks").views) == 10 and "left out" not in str(boxed["warnings"])
+    vertices = load_asset(out / "geometry" / "mesh.safetensors").mesh.vertices
+    low, high = vertices.amin(0), vertices.amax(0)
+    # the ball's lower half: its radius is 1 / 1.48 of the visible ball's; from above, its hull hangs lower than it
+    torch.testing.assert_close((high - low)[[0, 2]], torch.tensor([1.35, 1.35]), rtol=0.05, atol=0)
+    assert -0.85 < float(low[1]) < -0.64 and -0.05 < float(high[1]) < 0.01
