@@ -94,6 +94,10 @@ def test_the_model_is_kept_for_other_programs(tmp_path: Path) -> None:
     assert all(f" {v.name}\n" in images for v in capture.views)
     camera = (context.folder / "colmap" / "cameras.txt").read_text().splitlines()[-1].split()
     assert camera[2:4] == [str(textured_scene.WIDTH), str(textured_scene.HEIGHT)]
+    assert camera[-1] == "0"  # ray-cast photos show no distortion, and so they are kept as they are
+    for view, photo in zip(capture.views, sorted((tmp_path / "photos").glob("000?.png")), strict=True):
+        assert view.image_path.read_bytes() == photo.read_bytes()
+        assert float(view.camera.K[0, 2]) == textured_scene.WIDTH / 2
 
 
 def test_one_thread_gives_the_same_bytes_twice_and_two_give_them_too(tmp_path: Path) -> None:
