@@ -94,6 +94,10 @@ def test_the_model_is_kept_for_other_programs(tmp_path: Path) -> None:
     assert all(f" {v.name}\n" in images for v in capture.views)
     camera = (context.folder / "colmap" / "cameras.txt").read_text().splitlines()[-1].split()
     assert camera[2:4] == [str(textured_scene.WIDTH), str(textured_scene.HEIGHT)]
+    assert camera[-1] == "0"  # ray-cast photos show no distortion, and so they are kept as they are
+    for view, photo in zip(capture.views, sorted((tmp_path / "photos").glob("000?.png")), strict=True):
+        assert view.image_path.read_bytes() == photo.read_bytes()
+        assert float(view.camera.K[0, 2]) == textured_scene.WIDTH / 2
 
 
 def test_one_thread_gives_the_same_bytes_twice_and_two_give_them_too(tmp_path: Path) -> None:
@@ -129,3 +133,23 @@ def test_on_a_turntable_the_still_background_is_left_out(masks: str, tmp_path: P
     turned = torch.acos(((lights.diagonal(dim1=1, dim2=2).sum(1) - 2) / 2).clamp(-1, 1))
     expected = torch.tensor([arc * k / count for k in range(count)], dtype=torch.float64)
     torch.testing.assert_close(turned, expected, atol=0.04, rtol=0)
+
+
+def test_two_passes_meet_in_the_objects_frame(tmp_path: Path) -> None:
+    """In the second pass the object lies upside down before another background; both backgrounds stand still."""
+    pictures, _ = textured_scene.photos(10, arc=2.2)
+    y, x = np.mgrid[: textured_scene.HEIGHT, : textured_scene.WIDTH]
+    object_ = ((x - 200) / 150) ** 2 + ((y - 150) / 120) ** 2 < 1
+    turned = [np.ascontiguousarray(np.rot90(p, 2)) if k >= 5 else p for k, p in enumerate(pictures)]
+    rooms = textured_scene.photos(2, arc=6.0)[0]
+    seen = [np.where(object_[..., None], p, rooms[k // 5][::-1]) for k, p in enumerate(turned)]
+    photos = photos_with_labels(tmp_path / "photos", seen)
+    Image.fromarray(object_.astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    mask = tmp_path / "mask.png"
+    own = [dataclasses.replace(p, mask_path=mask, light_index=k // 5) for k, p in enumerate(photos.photos)]
+    context, warnings = make_context(tmp_path / "poses")
+    capture = poses.STAGE.compute(dataclasses.replace(photos, photos=tuple(own)), FEW, context)
+    assert warnings == []
+    assert [v.light_index for v in capture.views] == [0] * 5 + [1] * 5
+    up = torch.stack([-v.camera.cam_from_world[1, :3] for v in capture.views])
+    assert (up[:5] @ up[5:].mT).max() < 0  # the second pass' cameras hang upside down in the object's frame

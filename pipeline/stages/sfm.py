@@ -58,17 +58,33 @@ def solve(arguments: dict[str, Any], progress: Progress) -> dict[str, Any]:
         "points": model.num_points3D(),
         "reprojection_px": float(model.compute_mean_reprojection_error()),
         "placed": placed,
-        "warnings": [*_focal_warnings(model), *_stranger_warnings(job, strangers), *_apart_warnings(job, best)],
+        "warnings": [
+            *_focal_warnings(model),
+            *_stranger_warnings(job, strangers),
+            *_apart_warnings(job, best),
+            *_pass_warnings(job, model),
+        ],
         "diagnosis": vars(diagnose(read_evidence(job, best))) if poor else None,
     }
 
 
 def _feature_masks(job: SfmJob) -> dict[str, Path] | None:
-    """Masks of features, beside those that came along, where only the object may carry any; else none."""
+    """Masks to find features in, beside those that came along; none where the surroundings help.
+
+    They mislead where the object moves against them: on a turntable, and between two passes.
+    """
     if job.config.rig == "turntable":
         return still_background_masks(job)
-    turned_over = len({p.light_index for p in job.photos.values()}) > 1
-    return {} if turned_over else None  # passes share nothing but the object
+    masked = all(p.mask_path is not None for p in job.photos.values())
+    return {} if masked and len(_passes(job)) > 1 else None
+
+
+def _passes(job: SfmJob) -> dict[int, list[str]]:
+    """The photos of each pass, by COLMAP's names."""
+    passes: dict[int, list[str]] = {}
+    for name, photo in job.photos.items():
+        passes.setdefault(photo.light_index, []).append(name)
+    return passes
 
 
 def _save(job: SfmJob, model: pycolmap.Reconstruction, views: list[dict[str, Any]]) -> None:
@@ -113,5 +129,20 @@ def _apart_warnings(job: SfmJob, best: Mapped) -> list[str]:
             told.append(
                 f"{len(names)} photos fit each other but not the rest, and are left out "
                 f"({shortened(job.original_names(names))}): add photos between the two groups"
+            )
+    return told
+
+
+def _pass_warnings(job: SfmJob, model: pycolmap.Reconstruction) -> list[str]:
+    """Say which pass hardly found its way into the model: the object lay another way there."""
+    passes = _passes(job)
+    placed = {i.name for i in model.images.values() if i.has_pose}
+    told = []
+    for index, names in sorted(passes.items()):
+        found = len(placed.intersection(names))
+        if len(passes) > 1 and found < job.config.min_registered * len(names):
+            told.append(
+                f"of pass {index + 1}, {found} of {len(names)} photos fit the others: bring masks for all passes, and "
+                "photograph the object's sides in each, for they are what the passes share"
             )
     return told

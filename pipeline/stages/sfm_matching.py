@@ -14,7 +14,7 @@ Pair = tuple[str, str]
 BLOCK = 24  # photos: pairs go to COLMAP in blocks of BLOCK x BLOCK, whose descriptors it keeps in memory
 SEQUENCE_OVERLAP = 8  # neighbours in the order of names, and those at 16, 32, ... photos' distance
 LIKE_PHOTOS = 24  # most similar photos that each photo is matched with
-WORDS = 256  # of the vocabulary that similarity is measured with
+WORDS = 64  # of the vocabulary that similarity is measured with
 SAMPLE = 40_000  # descriptors that the vocabulary is made from
 ROUNDS = 12  # of k-means
 
@@ -60,7 +60,7 @@ def choose_pairs(job: SfmJob, database: Path) -> list[Pair]:
         return list(combinations(names, 2))
     index = {name: k for k, name in enumerate(names)}
     chosen = {(a, b) for a, b in combinations(range(len(names)), 2) if _are_neighbours(b - a)}
-    likeness = _likeness(_word_counts(names, database, job.seed))
+    likeness = _likeness(names, database, job.seed)
     for a, row in enumerate(likeness):
         closest = np.argsort(-row, kind="stable")[: LIKE_PHOTOS + 1]
         chosen |= {(min(a, int(b)), max(a, int(b))) for b in closest if int(b) != a}
@@ -80,32 +80,45 @@ def _blocks(names: list[str], pairs: list[Pair]) -> list[list[Pair]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def _word_counts(names: list[str], database: Path, seed: int) -> Float[np.ndarray, "photos words"]:
-    """How often each visual word occurs in each photo (Sivic and Zisserman, Video Google, 2003)."""
+def _likeness(names: list[str], database: Path, seed: int) -> Float[np.ndarray, "photos photos"]:
+    """How much photos look alike: the cosine of their aggregated descriptors (VLAD; Jegou and others, 2010).
+
+    Each descriptor adds its difference from the nearest of a few words to that word's sum; the sums are normalised
+    word by word (Arandjelovic and Zisserman, 2013), so that a repeated pattern does not outweigh the rest.
+    """
     with pycolmap.Database.open(database) as db:
         ids = {i.name: i.image_id for i in db.read_all_images()}
         descriptors = [np.asarray(db.read_descriptors(ids[n]).data, np.float32) for n in names]
-    random = np.random.default_rng(seed)
-    share = max(1, SAMPLE // len(names))
+    words = _vocabulary(descriptors, np.random.default_rng(seed))
+    sums = np.stack([_differences(d, words) for d in descriptors])
+    sums /= np.linalg.norm(sums, axis=2, keepdims=True).clip(1e-12)
+    whole = sums.reshape(len(names), -1)
+    whole /= np.linalg.norm(whole, axis=1, keepdims=True).clip(1e-12)
+    return np.asarray(whole @ whole.T, np.float64)
+
+
+def _vocabulary(
+    descriptors: list[Float[np.ndarray, "_ 128"]], random: np.random.Generator
+) -> Float[np.ndarray, "words 128"]:
+    """Words by k-means over a sample of all descriptors."""
+    share = max(1, SAMPLE // len(descriptors))
     sample = np.concatenate([random.permutation(d)[:share] for d in descriptors])
     words = random.permutation(sample)[:WORDS].copy()
     for _ in range(ROUNDS):
         nearest = _nearest(sample, words)
-        sums = np.zeros_like(words)
-        np.add.at(sums, nearest, sample)
         counts = np.bincount(nearest, minlength=len(words))[:, None]
-        words = np.where(counts > 0, sums / np.maximum(counts, 1), words)
-    return np.stack([np.bincount(_nearest(d, words), minlength=len(words)) for d in descriptors]).astype(np.float64)
+        words = np.where(counts > 0, words + _differences(sample, words) / np.maximum(counts, 1), words)
+    return words
+
+
+def _differences(descriptors: Float[np.ndarray, "n 128"], words: Float[np.ndarray, "words 128"]) -> np.ndarray:
+    """For each word, the sum of what the descriptors nearest to it differ by."""
+    sums = np.zeros_like(words)
+    nearest = _nearest(descriptors, words)
+    np.add.at(sums, nearest, descriptors - words[nearest])
+    return sums
 
 
 def _nearest(descriptors: Float[np.ndarray, "n 128"], words: Float[np.ndarray, "words 128"]) -> np.ndarray:
     """The word nearest to each descriptor."""
     return np.asarray(((words**2).sum(1) - 2 * descriptors @ words.T).argmin(1))
-
-
-def _likeness(counts: Float[np.ndarray, "photos words"]) -> Float[np.ndarray, "photos photos"]:
-    """Cosine of the photos' word counts, rare words weighing more (tf-idf)."""
-    rarity = np.log((1 + len(counts)) / (1 + (counts > 0).sum(0)))
-    weighed = np.sqrt(counts) * (rarity + 1e-3)
-    weighed /= np.linalg.norm(weighed, axis=1, keepdims=True).clip(1e-12)
-    return weighed @ weighed.T

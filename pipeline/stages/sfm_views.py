@@ -13,8 +13,6 @@ from pipeline.scene import Photo
 from pipeline.stages.sfm_job import Progress, SfmJob
 from pipeline.stages.sfm_undistort import Lookup, undistortion, write_pictures
 
-NO_DISTORTION_PX = 0.01  # a camera that moves no pixel further than this needs no new pictures
-
 
 def write_views(job: SfmJob, model: pycolmap.Reconstruction, progress: Progress) -> list[dict[str, Any]]:
     """Write the pictures and masks of all placed photos; returns a record of each view, in the order of names.
@@ -25,7 +23,7 @@ def write_views(job: SfmJob, model: pycolmap.Reconstruction, progress: Progress)
     for name in ("images", "masks"):
         (job.folder / name).mkdir(exist_ok=True)
     placed = {i.name: i for i in model.images.values() if i.has_pose}
-    found: dict[int, tuple[pycolmap.Camera, Lookup]] = {}
+    found: dict[int, tuple[pycolmap.Camera, Lookup | None]] = {}
     views = []
     for index, name in enumerate(sorted(placed)):
         progress(index / len(placed), f"undistorted {index} of {len(placed)} photos")
@@ -35,25 +33,18 @@ def write_views(job: SfmJob, model: pycolmap.Reconstruction, progress: Progress)
         if not math.isfinite(float(np.abs(pose).sum())):
             raise CaptureError("COLMAP returned a pose that is not finite", path=photo.name)
         if image.camera_id not in found:
-            found[image.camera_id] = undistortion(camera)
-        if _is_pinhole(camera, found[image.camera_id]):
-            written = _copied(photo, job.folder)
-        else:
-            written = write_pictures(photo, found[image.camera_id][1], job.folder)
-        pinhole = found[image.camera_id][0]
+            found[image.camera_id] = (camera, None) if is_straight(camera) else undistortion(camera)
+        pinhole, lookup = found[image.camera_id]
+        written = _copied(photo, job.folder) if lookup is None else write_pictures(photo, lookup, job.folder)
         record: dict[str, Any] = {"name": photo.name, "cam_from_world": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]]}
         record |= {"K": pinhole.calibration_matrix().tolist(), "width": pinhole.width, "height": pinhole.height}
         views.append(record | written)
     return views
 
 
-def _is_pinhole(camera: pycolmap.Camera, found: tuple[pycolmap.Camera, Lookup]) -> bool:
-    """Whether a photo of this camera is a pinhole's as it is."""
-    pinhole, pixels = found
-    if (pinhole.width, pinhole.height) != (camera.width, camera.height):
-        return False
-    x, y = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
-    return float(np.abs(pixels - np.stack([x, y], -1)).max()) < NO_DISTORTION_PX
+def is_straight(camera: pycolmap.Camera) -> bool:
+    """Whether a photo of this camera is a pinhole's as it is; COLMAP would take a row and a column off it."""
+    return not np.any(camera.params[list(camera.extra_params_idxs())])
 
 
 def _copied(photo: Photo, folder: Path) -> dict[str, str | None]:
