@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,30 @@ import pipeline.errors
 from pipeline.errors import NativeCrashError, ReconError, ResourceError
 
 GRACE_S = 5.0
+POLL_S = 1.0
 
 Arguments = dict[str, Any]
 Progress = Callable[[float, str], None]
 
 
-def run_child(target: str, arguments: Arguments, *, timeout_s: int | float, log: Path, progress: Progress) -> Arguments:
+def run_child(
+    target: str,
+    arguments: Arguments,
+    *,
+    timeout_s: int | float,
+    log: Path,
+    progress: Progress,
+    stall_s: int | float | None = None,
+) -> Arguments:
     """Call `target` ("module:function") in a new Python process and return its result.
 
     The function takes `(arguments, progress)` and returns a dict; both dicts must survive JSON. What native
-    code prints goes to `log`. Past `timeout_s` the child gets SIGTERM, then SIGKILL.
+    code prints goes to `log`. Past `timeout_s`, or when the child used no processor time for `stall_s`, it gets
+    SIGTERM, then SIGKILL.
 
     Raises:
         ReconError: The same kind that the function raised.
-        NativeCrashError: When the child died, with its signal.
+        NativeCrashError: When the child died or hung, with its signal.
         ResourceError: When it ran out of time.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -42,27 +53,66 @@ def run_child(target: str, arguments: Arguments, *, timeout_s: int | float, log:
             start_new_session=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         )
-    timed_out = threading.Event()
-
-    def expire() -> None:
-        timed_out.set()
-        _kill(process)
-
-    timer = threading.Timer(timeout_s, expire)
-    timer.start()
+    watch = _Watch(process, timeout_s=timeout_s, stall_s=stall_s)
+    watch.start()
     try:
         result = _converse(process, arguments, progress, log)
     finally:
-        timer.cancel()
+        watch.stop()
         _kill(process)
         _close(process)
     if result is not None:
         return result
-    if timed_out.is_set():
+    if watch.ended == "time":
         raise ResourceError(f"{target} ran longer than {timeout_s:.0f} s", remedy="raise its timeout_s", log=log)
     code = process.returncode
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    raise NativeCrashError(f"{target} died of {name}", remedy="run again; if it dies again, report the log", log=log)
+    how = f"hung: no processor time in {stall_s:.0f} s; ended by" if watch.ended == "stall" else "died of"
+    crash = NativeCrashError(f"{target} {how} {name}", remedy="run again; if it dies again, report the log", log=log)
+    crash.died_of = name
+    raise crash
+
+
+class _Watch(threading.Thread):
+    """Ends a child that ran too long or hangs; `ended` then says which: "time" or "stall"."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], *, timeout_s: int | float, stall_s: int | float | None
+    ) -> None:
+        super().__init__(daemon=True)
+        self.ended = ""
+        self._process = process
+        self._deadline = time.monotonic() + timeout_s
+        self._stall_s = stall_s
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        used, since = -1.0, time.monotonic()
+        pause_s = POLL_S if self._stall_s is None else min(POLL_S, self._stall_s / 4)
+        while not self._stopped.wait(max(0.0, min(pause_s, self._deadline - time.monotonic()))):
+            now = time.monotonic()
+            if self._stall_s is not None and (spent := _processor_s(self._process.pid)) != used:
+                used, since = spent, now
+            if now >= self._deadline:
+                self.ended = "time"
+            elif self._stall_s is not None and now - since > self._stall_s:
+                self.ended = "stall"
+            if self.ended:
+                _kill(self._process)
+                return
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+
+def _processor_s(pid: int) -> float:
+    """Processor time that a process used so far, in seconds; without /proc a value that always changes."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return time.monotonic()  # so that nothing is called a hang
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _converse(

@@ -1,6 +1,7 @@
 """The command `recon`. Heavy modules are imported when a command needs them."""
 
 import argparse
+import dataclasses
 import os
 import re
 import signal
@@ -15,10 +16,12 @@ from pipeline import __version__
 from pipeline.errors import InterruptedRunError, ReconError, UsageError
 
 if TYPE_CHECKING:
+    from pipeline.discovery import Inputs
     from pipeline.render.viewpoints import CameraFile, Turntable
 
 _AOVS = ("normal", "base_color", "orm", "depth", "mask")
 _SWAPS = ("base_color", "orm", "normal")
+_WORLD = ("up", "front", "box", "distance", "scale")
 _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
@@ -26,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, and prints an error as one line."""
     parser = _parser()
     try:
-        parsed, rest = parser.parse_known_args(arguments)
+        parsed, rest = parser.parse_known_args(_joined(sys.argv[1:] if arguments is None else arguments))
         parsed.rest = [*getattr(parsed, "overrides", []), *rest]
         signal.signal(signal.SIGTERM, _stop)
         return int(parsed.run(parsed))
@@ -43,6 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _internal_error(error, parsed)
 
 
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Join `--up -1,0,0` to `--up=-1,0,0`: argparse takes what begins with a minus for an option."""
+    joined: list[str] = []
+    for word in arguments:
+        if joined and joined[-1] in {f"--{name}" for name in _WORLD} and re.match(r"-[\d.]", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Tell a wrong command line like every other error: in one line."""
@@ -54,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"recon {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_check(commands)
     _add_render(commands)
     return parser
 
@@ -66,12 +81,98 @@ def _add_run(commands: _Commands) -> None:
         epilog="Settings: section.key=value, as in quality=draft or appearance.steps=200; all keys with their "
         "units and defaults are in pipeline/config.py, and the run writes the composed ones to OUT/config.yaml.",
     )
-    run.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photos, or its parent")
+    _add_inputs(run)
     run.add_argument("--out", type=Path, metavar="DIR", help="where the run works (default: runs/NAME)")
+    run.add_argument("--mask-model", type=Path, metavar="FILE", help="ONNX model that makes missing masks (u2net, ..)")
     run.add_argument("--config", type=Path, metavar="YAML", help="repeat the run of this config.yaml")
+    world = run.add_argument_group(
+        "the world",
+        "What you know better than the photos tell, given on a first or a second run, which does not solve poses "
+        "again. Directions and points are those of the asset that a run without the option makes.",
+    )
+    world.add_argument("--up", metavar="X,Y,Z", help="this direction of the asset becomes up")
+    world.add_argument("--front", metavar="X,Y,Z", help="this direction of the asset becomes its front")
+    world.add_argument("--box", metavar="X0,Y0,Z0,X1,Y1,Z1", help="the object's box, as the masks stage prints it")
+    world.add_argument("--distance", metavar='"X,Y,Z X,Y,Z METRES"', help="two points of the asset and their distance")
+    world.add_argument("--scale", type=float, metavar="METRES", help="for each unit of the poses that came along")
     run.add_argument("--quiet", action="store_true", help="print warnings and errors only")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="settings")
     run.set_defaults(run=_run)
+
+
+def _add_inputs(command: argparse.ArgumentParser) -> None:
+    """The options that say what there is: run and check take the same."""
+    command.add_argument(
+        "--images",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of photos, or its parent; once more for each pass with the object turned over in between",
+    )
+    command.add_argument(
+        "--video",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="video around the object, whose sharpest frames are taken; each is a pass of its own",
+    )
+    command.add_argument("--recursive", action="store_true", help="take the photos of all sub-folders")
+    command.add_argument(
+        "--masks", type=Path, metavar="DIR", help="folder of masks (default: masks/ beside the photos)"
+    )
+    command.add_argument(
+        "--poses",
+        metavar="FILE|DIR|solve",
+        help="poses of the photos: transforms.json, a COLMAP model, poses_bounds.npy, Metashape's or RealityScan's "
+        "cameras (default: those beside the photos, or else solved); solve: do not read any",
+    )
+
+
+def _inputs(parsed: argparse.Namespace) -> "Inputs":
+    from pipeline.discovery import Inputs
+
+    solve = parsed.poses == "solve"
+    poses = None if solve or parsed.poses is None else Path(parsed.poses)
+    return Inputs(
+        images=tuple(parsed.images),
+        videos=tuple(parsed.video),
+        masks=parsed.masks,
+        poses=poses,
+        solve_poses=solve,
+        recursive=parsed.recursive,
+        mask_model=getattr(parsed, "mask_model", None),
+    )
+
+
+def _add_check(commands: _Commands) -> None:
+    check = commands.add_parser(
+        "check",
+        help="say whether the photos are enough, and what to shoot next",
+        description="Read the photos, pose them quickly, and say which are usable, from where they look at the "
+        "object, how wide the widest gap is, and what to shoot next, before an hour is spent on a run.",
+        epilog="Writes OUT/check.json and OUT/coverage.png. Exit codes: 0 usable, 3 too few readable photos, 4 nothing "
+        "can be reconstructed. Settings are those of recon run.",
+    )
+    _add_inputs(check)
+    check.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (default: runs/NAME-check)")
+    check.add_argument("--quiet", action="store_true", help="print warnings and errors only")
+    check.add_argument("overrides", nargs="*", metavar="key=value", help="settings")
+    check.set_defaults(run=_check)
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    overrides = _overrides(parsed.rest)
+    _require_inputs(parsed)
+    from pipeline import config
+    from pipeline.check.command import CheckRequest, check, light
+    from pipeline.progress import Reporter
+
+    parsed.out = parsed.out or Path("runs") / f"{_run_name(parsed)}-check"
+    request = CheckRequest(inputs=_inputs(parsed), out=parsed.out, config=light(config.load(overrides)))
+    check(request, Reporter(quiet=parsed.quiet))
+    return 0
 
 
 def _add_render(commands: _Commands) -> None:
@@ -172,32 +273,41 @@ def _rgb(text: str) -> tuple[float, float, float]:
 
 def _run(parsed: argparse.Namespace) -> int:
     overrides = _overrides(parsed.rest)
-    if not parsed.images.is_dir():  # before the slow imports
-        raise UsageError(
-            "is a file" if parsed.images.exists() else "does not exist",
-            path=parsed.images,
-            remedy="name the folder of your photos with --images DIR",
-        )
+    _require_inputs(parsed)
     from pipeline import config
-    from pipeline.discovery import Inputs
     from pipeline.progress import Reporter
 
     composed = config.load(overrides, parsed.config)
+    told = {name: value for name in _WORLD if (value := getattr(parsed, name)) is not None}
+    composed = dataclasses.replace(composed, world=dataclasses.replace(composed.world, **told))
     from pipeline.run import run
 
-    out = parsed.out or Path("runs") / _run_name(parsed.images)
+    out = parsed.out or Path("runs") / _run_name(parsed)
     parsed.out = out
     reporter = Reporter(quiet=parsed.quiet)
-    result = run(composed, inputs=Inputs(images=(parsed.images,)), out=out, reporter=reporter)
+    result = run(composed, inputs=_inputs(parsed), out=out, reporter=reporter)
     reporter.line(f"asset       {result.asset}")
     reporter.line(f"preview     {result.preview}")
     reporter.line(f"done in {result.seconds / 60:.1f} min")
     return 0
 
 
-def _run_name(images: Path) -> str:
+def _require_inputs(parsed: argparse.Namespace) -> None:
+    """Refuse a command that names no photos, or folders that are none, before the slow imports."""
+    if not parsed.images + parsed.video:
+        raise UsageError("there is nothing to start from", remedy="name a folder with --images DIR or a --video FILE")
+    for folder in parsed.images:
+        if not folder.is_dir():
+            raise UsageError(
+                "is a file" if folder.exists() else "does not exist",
+                path=folder,
+                remedy="name the folder of your photos with --images DIR",
+            )
+
+
+def _run_name(parsed: argparse.Namespace) -> str:
     """Name a run after its photos: the folder's name, or its parent's where the folder says only "images"."""
-    folder = images.resolve()
+    folder = (parsed.images[0] if parsed.images else parsed.video[0].with_suffix("")).resolve()
     generic = folder.name.lower() in ("images", "photos", "train", "img", "input")
     return folder.parent.name if generic and folder.parent.name else folder.name or "run"
 

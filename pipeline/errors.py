@@ -64,9 +64,14 @@ class ResourceError(ReconError):
 
 
 class NativeCrashError(ReconError):
-    """A child process that runs native code died."""
+    """A child process that runs native code died.
+
+    Attributes:
+        died_of: The signal's name or the exit code in words, or empty when that is not known.
+    """
 
     exit_code = 6
+    died_of = ""
 
 
 class QualityError(ReconError):

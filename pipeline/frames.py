@@ -4,6 +4,7 @@
 | ---    | ---   | ---                | --- |
 | cam    | right | +x, -y, +z         | OpenCV, COLMAP, this project |
 | gl_cam | right | +x, +y, -z         | OpenGL, glTF cameras, NeRF transforms.json |
+| llff_cam | right | +y, -x, -z       | LLFF's poses_bounds.npy |
 | world  | right | +x, +y, front +z   | glTF: +Y is up |
 
 Pixels are corner-based: the first pixel's centre is (0.5, 0.5). Row 0 of an image is its top.
@@ -18,6 +19,9 @@ from torch import Tensor
 from pipeline.errors import InputError
 
 _GL_CAM_FROM_CAM = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
+_LLFF_CAM_FROM_CAM = torch.tensor(
+    [[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [0.0, 0.0, 0.0, 1.0]], dtype=torch.float64
+)
 
 
 def check_rigid(transform: Float[Tensor, "*batch 4 4"], what: str) -> None:
@@ -43,6 +47,25 @@ def cam_from_world_from_gl_pose(world_from_gl_cam: Float[Tensor, "*batch 4 4"]) 
 def gl_pose_from_cam_from_world(cam_from_world: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
     """Convert `cam_from_world` to camera-to-world matrices with OpenGL axes, as `cameras.json` holds them."""
     return torch.linalg.inv(cam_from_world.double()) @ _GL_CAM_FROM_CAM
+
+
+def cam_from_world_from_llff_pose(world_from_llff_cam: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """Convert LLFF's camera-to-world matrices, whose axes point down, right and back, to `cam_from_world`."""
+    return _LLFF_CAM_FROM_CAM.mT @ torch.linalg.inv(world_from_llff_cam.double())
+
+
+def upright_cam_from_stored_cam(orientation: int) -> Float[Tensor, "3 3"]:
+    """The rotation from the camera of a photo's stored pixels to that of the photo turned upright.
+
+    By EXIF's orientation 3 the picture is turned by half a turn, by 6 a quarter clockwise, by 8 counter-clockwise.
+
+    Raises:
+        InputError: When the orientation is a mirror image's (2, 4, 5, 7), which no camera takes.
+    """
+    cos, sin = {1: (1.0, 0.0), 3: (-1.0, 0.0), 6: (0.0, 1.0), 8: (0.0, -1.0)}.get(orientation, (0.0, 0.0))
+    if cos == sin:
+        raise InputError(f"is a mirror image (EXIF orientation {orientation}), of which no camera has a pose")
+    return torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
 
 
 def clip_from_cam(

@@ -11,6 +11,7 @@ from pipeline.errors import UsageError
 from pipeline.progress import Reporter
 from pipeline.runtime import make_runtime, versions
 from pipeline.stages import appearance, export, geometry, ingest, masks, poses, unwrap, world
+from pipeline.stages.masks_edited import with_edited_masks
 from pipeline.warmup import compile_kernels
 from pipeline.workspace import Staged, Workspace, lock, write_json
 
@@ -31,13 +32,17 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
         ReconError: Of the kind that says what stopped the run.
     """
     start = time.monotonic()
+    model = masks.find_model(inputs.mask_model, config.masks)
     source = discover(inputs)
-    if out.resolve() in {folder.resolve() for folder in (*inputs.images, source.folder)}:
+    if out.resolve() in {folder.resolve() for folder in (*inputs.images, *(p.path.parent for p in source.photos))}:
         raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
     with lock(out):
         runtime = make_runtime(config.runtime)
         if runtime.note:
             reporter.line(runtime.note)
+        if source.other_poses:
+            others = ", ".join(path.name for path in source.other_poses[:4])
+            reporter.line(f"poses are read from {source.poses_path}, not from {others}; --poses chooses")
         workspace = Workspace(root=out, runtime=runtime, reporter=reporter)
         configuration.save(config, out / "config.yaml")
 
@@ -47,7 +52,9 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
             compile_kernels(reporter.line)  # not before the photos proved usable
         posed = workspace.stage(poses.STAGE, config.poses, photos)
         settled = workspace.stage(world.STAGE, config.world, posed)
-        capture = workspace.stage(masks.STAGE, config.masks, settled)
+        settled = with_edited_masks(settled, out)
+        segmenter = Staged(value=model, key=model.sha256 if model else "")
+        capture = workspace.stage(masks.STAGE, config.masks, settled, segmenter)
         mesh = workspace.stage(geometry.STAGE, config.geometry, capture)
         blank = workspace.stage(unwrap.STAGE, config.unwrap, mesh)
         asset = workspace.stage(appearance.STAGE, config.appearance, capture, blank)

@@ -61,3 +61,31 @@ def hang(arguments, progress):
     progress(0.5, "hangs")
     while True:
         time.sleep(0.05)
+
+
+def _count_try(arguments: dict) -> int:
+    tries = Path(arguments["folder"]) / "tries"
+    tries.write_text((tries.read_text() if tries.exists() else "") + "x")
+    return len(tries.read_text())
+
+
+def die_in_sfm(arguments: dict, progress) -> dict:
+    """Die of the signal that the environment names, as native code does."""
+    _count_try(arguments)
+    os.kill(os.getpid(), signal.Signals[os.environ["RECON_TEST_SIGNAL"]])
+    return {}
+
+
+def hang_in_sfm(arguments: dict, progress) -> dict:
+    """Wait for ever without work, and do not listen."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _count_try(arguments)
+    time.sleep(600)
+    return {}
+
+
+def refuse_after_one_death(arguments: dict, progress) -> dict:
+    """Die the first time, and answer the second."""
+    if _count_try(arguments) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise CaptureError("second try")

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "pipeline"
 LAYERS = (
     ("pipeline",),  # the package's own __init__
     ("errors",),
-    ("frames", "color", "child", "progress"),
+    ("frames", "color", "child", "config_world", "progress"),
     ("scene",),
     ("geometry", "raster"),
     ("shading", "formats"),
@@ -32,7 +32,7 @@ LAYERS = (
     ("runtime", "warmup"),
     ("workspace",),
     ("synthetic", "stages"),
-    ("run", "render"),
+    ("run", "render", "check"),
     ("cli",),
 )
 
@@ -40,16 +40,22 @@ LAYERS = (
 EVERYWHERE = {"torch", "numpy", "jaxtyping"}
 PLACES = {
     "OpenEXR": ("formats/*.py",),
-    "PIL": ("formats/images.py", "formats/exif.py"),
-    "cv2": ("formats/images.py", "formats/resample.py", "formats/video.py", "stages/masks*.py"),
+    "PIL": ("formats/images*.py", "formats/exif.py", "formats/headers.py", "check/picture.py"),
+    "cv2": (
+        *("formats/images*.py", "formats/resample.py", "formats/video*.py"),
+        *("stages/ingest*.py", "stages/masks*.py", "stages/world*.py"),
+    ),
     "embreex": ("geometry/visibility.py", "shading/visibility.py"),
     "fast_simplification": ("geometry/decimate.py",),
     "hydra": ("config.py",),
     "numba": ("geometry/*.py", "raster/cpu/jit.py", "shading/*.py"),
+    "onnxruntime": ("stages/masks_model.py",),
     "nvdiffrast": ("raster/nvdiffrast_backend.py",),
     "omegaconf": ("config.py",),
-    "pycolmap": ("stages/sfm.py",),
+    "pillow_heif": ("formats/images_heif.py",),
+    "pycolmap": ("stages/sfm*.py",),
     "pygltflib": ("formats/gltf.py",),
+    "rawpy": ("formats/images_raw.py",),
     "rich": ("progress.py",),
     "safetensors": ("formats/*.py", "stages/appearance*.py"),
     "scipy": ("geometry/*.py", "shading/*.py", "stages/*.py"),
@@ -188,7 +194,8 @@ def test_libraries_are_imported_in_their_place() -> None:
 
 def test_libraries_are_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requirements = project["dependencies"] + project["optional-dependencies"]["gpu"]
+    extras = project["optional-dependencies"]
+    requirements = project["dependencies"] + [r for e in ("gpu", "heic", "masks", "raw") for r in extras[e]]
     declared = {re.split(r"[^\w.-]", r)[0].lower() for r in requirements}
     used = {name.split(".")[0] for s in sources() for name, _ in imports(s)} & (EVERYWHERE | set(PLACES))
     missing = {u for u in used if DISTRIBUTIONS.get(u, u).lower().replace("_", "-") not in declared}

@@ -46,6 +46,7 @@ def test_help_and_version_are_answered() -> None:
         (("run", "--images", ".", "steps"), "unknown argument 'steps'"),
         (("run", "--images", "nowhere"), "nowhere: does not exist (name the folder of your photos with --images DIR)"),
         (("run", "--images", "a.jpg"), "a.jpg: is a file"),
+        (("run", "--images", ".", "--poses", "nowhere"), "nowhere: does not exist (name a file or folder of poses"),
         (("run", "--images", ".", "appearance.stepz=3"), "did you mean appearance.steps?"),
         (("run", "--images", ".", "appearance.steps=0"), "appearance.steps=0 is outside"),
         (("run", "--images", ".", "--config", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
@@ -106,7 +107,7 @@ def test_texts_named_like_photos_are_rejected_and_their_names_kept_off_the_termi
         (tmp_path / os.fsdecode(name)).write_text("no photo")
     done = recon("run", "--images", tmp_path, "--out", tmp_path / "out")
     told = error_line(done, 3)
-    assert "0 of 5 photos usable" in told and "0.jpg: not an image that can be read (text)" in told
+    assert "0 of 5 photos usable" in told and "0.jpg: not an image (text)" in told
     assert done.stderr.count("warning: ") == 5
     assert "\x1b" not in done.stderr and "\\udcff\\x1b[31m.jpg" in done.stderr and "[red]é" in done.stderr
 

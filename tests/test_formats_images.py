@@ -88,7 +88,7 @@ def test_16_bits_are_rounded_not_cut(tmp_path, suffix):
     cv2.imwrite(str(tmp_path / f"g.{suffix}"), deep[..., 0])
     photo = images.decode_photo(tmp_path / f"d.{suffix}")
     assert np.array_equal(photo.rgb, np.rint(deep / 257).astype(np.uint8))
-    assert "16 bits a channel rounded to 8" in photo.notes and not photo.already_clean
+    assert np.array_equal(photo.deep, deep) and not photo.already_clean
     grey = images.decode_photo(tmp_path / f"g.{suffix}")
     assert np.array_equal(grey.rgb[..., 1], np.rint(deep[..., 0] / 257).astype(np.uint8))
     mask = images.read_mask(tmp_path / f"g.{suffix}")
@@ -157,6 +157,56 @@ def linear_profile(srgb):
         if tag in (b"rTRC", b"gTRC", b"bTRC"):
             data[offset : offset + size] = (b"curv" + bytes(8)).ljust(size, b"\0")
     return bytes(data)
+
+
+def test_of_several_frames_the_first_is_read(picture, tmp_path):
+    first, second = Image.fromarray(picture), Image.fromarray(255 - picture)
+    for name, options in {"a.gif": {}, "a.webp": {"lossless": True}, "a.tif": {}, "a.png": {}}.items():
+        first.save(tmp_path / name, save_all=True, append_images=[second], **options)
+        photo = images.decode_photo(tmp_path / name)
+        assert np.abs(photo.rgb.astype(int) - picture).mean() < 16, name  # GIF has 256 colours
+        assert "first of 2 frames" in photo.notes and not photo.already_clean
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77])
+def test_orientation_outside_1_to_8_is_told(picture, tmp_path, orientation):
+    Image.fromarray(picture).save(tmp_path / "a.png", exif=exif(orientation=orientation))
+    photo = images.decode_photo(tmp_path / "a.png")
+    assert photo.notes == (f"EXIF orientation {orientation} is none of 1 to 8 and taken as 1",)
+    assert photo.orientation == 1
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_where_a_truncated_file_ends_is_told(tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / f"a.{suffix}")
+    data = (tmp_path / f"a.{suffix}").read_bytes()
+    (tmp_path / f"a.{suffix}").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=f"truncated at byte {len(data) // 2} "):
+        images.decode_photo(tmp_path / f"a.{suffix}")
+
+
+def test_flipped_bytes_are_corrupt_data(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for suffix in ("jpg", "png"):
+        Image.fromarray(noise).save(tmp_path / f"a.{suffix}")
+        data = bytearray((tmp_path / f"a.{suffix}").read_bytes())
+        start = len(data) // 2
+        data[start : start + 200] = b"\xff\xc8" * 100  # in a JPEG, a marker where none may be
+        (tmp_path / f"a.{suffix}").write_bytes(data)
+        with pytest.raises(InputError, match="corrupt data"):
+            images.decode_photo(tmp_path / f"a.{suffix}")
+
+
+def test_a_bomb_of_scans_is_refused_before_decoding(tmp_path):
+    """A progressive JPEG whose last scan is repeated: each costs a pass over all pixels."""
+    Image.new("RGB", (64, 64), (200, 10, 90)).save(tmp_path / "a.jpg", progressive=True)
+    data = (tmp_path / "a.jpg").read_bytes()
+    assert images.decode_photo(tmp_path / "a.jpg").rgb.shape == (64, 64, 3)
+    last = data.rindex(b"\xff\xda")
+    (tmp_path / "bomb.jpg").write_bytes(data[:last] + data[last:-2] * 5000 + b"\xff\xd9")
+    with pytest.raises(InputError, match="101 or more scans in one JPEG, limit 100"):
+        images.decode_photo(tmp_path / "bomb.jpg")
 
 
 def test_broken_profile_and_exif_are_ignored(picture, tmp_path):
@@ -298,7 +348,25 @@ def test_focal_length_and_label_come_from_exif(tmp_path):
 )
 def test_focal_length_is_believed_only_from_uncropped_photos(tags, size, expected):
     focal = focal_from_exif(tags, width=size[0], height=size[1])
-    assert focal == (None if expected is None else pytest.approx(expected, rel=1e-3))
+    assert focal.px == (None if expected is None else pytest.approx(expected, rel=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("tags", "size", "hint", "reason"),
+    [
+        # /real_alexander: 24 mm equivalent, a square of 3376 px from 6000 x 4000; naively wrong by 1.9
+        ({0xA405: 24, 0x920A: 16.0, 0xA002: 1600, 0xA003: 1600}, (1600, 1600), 1600.0, "no sensor is 1.00 : 1"),
+        # /real_gold_cape: the density is of another width than the one recorded beside it
+        ({0x920A: 18.138, 0xA20E: 10584.0, 0xA210: 2, 0xA002: 1600, 0xA003: 1600}, (1600, 1600), None, "no sensor"),
+        ({0xA405: 24, 0xA002: 6000, 0xA003: 4000}, (4000, 4000), 4000.0, "cropped from 6000 x 4000 px"),
+        ({0xA405: 24, 0xA404: 2.0}, (6000, 4000), 4000.0, "digital zoom of 2"),
+        ({0xA405: 5000}, (4000, 3000), None, "absurd and ignored: 1.4e+02 times the photo's long side"),
+    ],
+)
+def test_a_suspect_focal_length_is_told_and_no_more_than_a_hint(tags, size, hint, reason):
+    focal = focal_from_exif(tags, width=size[0], height=size[1])
+    assert focal.px is None and focal.suspect and reason in focal.notes[0]
+    assert focal.hint_px == (None if hint is None else pytest.approx(hint, rel=1e-3))
 
 
 def test_a_failed_write_keeps_the_old_file_and_says_why(tmp_path):

@@ -8,12 +8,14 @@ import torch
 from pipeline.errors import InputError
 from pipeline.frames import (
     cam_from_world_from_gl_pose,
+    cam_from_world_from_llff_pose,
     check_rigid,
     clip_from_cam,
     direction_from_equirect_uv,
     equirect_uv_from_direction,
     gl_pose_from_cam_from_world,
     rotation_to_y_up,
+    upright_cam_from_stored_cam,
 )
 
 X, Y, Z = torch.eye(3, dtype=torch.float64)
@@ -50,6 +52,32 @@ def test_gl_pose_has_opengl_axes() -> None:
     center = world_from_gl_cam[:, :3, 3:]
     in_camera = cam_from_world[:, :3, :3] @ center + cam_from_world[:, :3, 3:]
     torch.testing.assert_close(in_camera, torch.zeros_like(in_camera), atol=1e-12, rtol=0)
+
+
+def test_llff_pose_has_llffs_axes() -> None:
+    """The columns of LLFF's poses are the camera's down, right and backward; the last is its centre."""
+    cam_from_world = random_rigid(20)
+    right, down, forward = cam_from_world[:, :3, :3].unbind(1)
+    world_from_llff_cam = torch.linalg.inv(cam_from_world)
+    world_from_llff_cam[:, :3, :3] = torch.stack([down, right, -forward], dim=2)
+    torch.testing.assert_close(cam_from_world_from_llff_pose(world_from_llff_cam), cam_from_world, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "right", "down"),
+    [(1, [1, 0, 0], [0, 1, 0]), (3, [-1, 0, 0], [0, -1, 0]), (6, [0, 1, 0], [-1, 0, 0]), (8, [0, -1, 0], [1, 0, 0])],
+)
+def test_turning_upright_follows_exif(orientation: int, right: list[int], down: list[int]) -> None:
+    """EXIF 2.32, tag 274: orientation 6 has the stored row 0 on the right side, so stored right points down, etc."""
+    turn = upright_cam_from_stored_cam(orientation)
+    assert turn[:, 0].tolist() == right and turn[:, 1].tolist() == down
+    assert float(torch.linalg.det(turn)) == 1
+
+
+@pytest.mark.parametrize("orientation", [0, 2, 4, 5, 7, 9])
+def test_mirror_images_have_no_camera(orientation: int) -> None:
+    with pytest.raises(InputError, match=f"mirror image .EXIF orientation {orientation}."):
+        upright_cam_from_stored_cam(orientation)
 
 
 def test_conversions_stay_right_handed() -> None:

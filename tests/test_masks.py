@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import MasksConfig
+from pipeline.config import MasksConfig, WorldConfig
 from pipeline.errors import CaptureError
 from pipeline.formats.images import read_mask
 from pipeline.formats.transforms_json import read_transforms
@@ -44,7 +44,7 @@ def ball_views(folder: Path, *, without: tuple[int, ...] = ()) -> list[View]:
 
 
 def settled(views: list[View]) -> Capture:
-    return settle(posed(views))
+    return settle(posed(views), WorldConfig(), seed=0)
 
 
 def ball_distances(cameras: list[Camera], *, wrong: int) -> list[np.ndarray]:
@@ -86,7 +86,7 @@ def test_masks_that_agree_are_all_obeyed_and_one_that_does_not_is_overruled() ->
 def test_given_masks_are_kept_and_box_the_object_in(tmp_path: Path) -> None:
     capture = settled(ball_views(tmp_path / "capture"))
     context, warnings = make_context(tmp_path / "stage")
-    done = complete_masks(capture, MasksConfig(), context)
+    done = complete_masks(capture, None, MasksConfig(), context)
     assert [v.mask_path for v in done.views] == [v.mask_path for v in capture.views] and not warnings
     scale = float(torch.linalg.det(done.world_from_input[:3, :3])) ** (1 / 3)
     size = (done.object_box[1] - done.object_box[0]) / scale
@@ -97,7 +97,7 @@ def test_given_masks_are_kept_and_box_the_object_in(tmp_path: Path) -> None:
 def test_a_missing_mask_is_made_where_the_object_stands_out(tmp_path: Path) -> None:
     missing = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
     capture = settled(ball_views(tmp_path / "capture", without=missing))
-    done = complete_masks(capture, MasksConfig(working_px=100), make_context(tmp_path / "stage")[0])
+    done = complete_masks(capture, None, MasksConfig(working_px=100), make_context(tmp_path / "stage")[0])
     ious = []
     for view in done.views:
         truth = read_mask(tmp_path / "capture" / f"mask_{view.name}.png").numpy() > 0.5
@@ -113,4 +113,4 @@ def test_masks_without_a_common_object_are_refused(tmp_path: Path) -> None:
         mask[:6, :6] = 255
         Image.fromarray(np.roll(mask, 45 * (k % 2), (0, 1))).save(view.mask_path)
     with pytest.raises(CaptureError, match="no point in common"):
-        complete_masks(settled(views), MasksConfig(), make_context(tmp_path / "stage")[0])
+        complete_masks(settled(views), None, MasksConfig(), make_context(tmp_path / "stage")[0])

@@ -12,9 +12,9 @@ from pipeline.config import MasksConfig
 from pipeline.errors import CaptureError
 from pipeline.formats.images import read_mask
 from pipeline.geometry.soft_cut import soft_cut
+from pipeline.geometry.support_plane import find_plane
 from pipeline.scene import Camera, Capture, View
 from pipeline.stages.masks_auto import make_masks
-from pipeline.stages.masks_support import find_plane
 from tests.stage_context import make_context
 
 WIDTH, HEIGHT, FOCAL = 240, 180, 260.0

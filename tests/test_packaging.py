@@ -45,12 +45,13 @@ def test_wheel_names_command_licence_and_pythons(wheel: zipfile.ZipFile) -> None
     assert "Apache License" in texts["LICENSE"]
     for line in ("Name: recon-pbr", "License-Expression: Apache-2.0", "Requires-Python: <3.14,>=3.11"):
         assert line in texts["METADATA"]
-    assert {"gpu", "bench", "dev"} == set(re.findall(r"Provides-Extra: (\w+)", texts["METADATA"]))
+    extras = set(re.findall(r"Provides-Extra: (\w+)", texts["METADATA"]))
+    assert extras == {"gpu", "heic", "raw", "masks", "bench", "dev"}
 
 
 @pytest.mark.parametrize(
     ("locks", "extras"),
-    [(["requirements.lock"], []), (["requirements.lock", "requirements-dev.lock"], ["bench", "dev"])],
+    [(["requirements.lock"], []), (["requirements.lock", "requirements-dev.lock"], ["heic", "raw", "bench", "dev"])],
 )
 def test_locks_satisfy_the_metadata(locks: list[str], extras: list[str]) -> None:
     locked = {canonicalize_name(k): v for name in locks for k, v in pins(name).items()}

@@ -39,6 +39,10 @@ def save(capture: Capture, folder: Path) -> None:
         "metres_per_unit": capture.metres_per_unit,
         "mask_dissent": capture.mask_dissent,
         "poses_given": capture.poses_given,
+        "box_given": capture.box_given,
+        "metres_per_asset_unit": capture.metres_per_asset_unit,
+        "up_from": capture.up_from,
+        "scale_from": capture.scale_from,
         "points": capture.points.tolist(),
         "point_colors": capture.point_colors.tolist(),
     }
@@ -81,4 +85,8 @@ def load(folder: Path) -> Capture:
         metres_per_unit=saved["metres_per_unit"],
         mask_dissent=saved["mask_dissent"],
         poses_given=saved["poses_given"],
+        box_given=saved["box_given"],
+        metres_per_asset_unit=saved["metres_per_asset_unit"],
+        up_from=saved["up_from"],
+        scale_from=saved["scale_from"],
     )

@@ -29,7 +29,11 @@ def read_exr(path: Path) -> Float[Tensor, "height width 3"]:
         InputError: When the file is no such picture, truncated or damaged, too large, cropped, of several parts,
             has other channels, or holds a value that is not finite.
     """
-    data = read_regular(path, max_bytes=2**31)
+    return decode_exr(read_regular(path, max_bytes=2**31), path)[0]
+
+
+def decode_exr(data: bytes, path: Path) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width"] | None]:
+    """As `read_exr`, from the bytes of `path`, and the alpha channel A if there is one."""
     header = _open(data, path, header_only=True)
     _check_header(header, path)
     channels = _open(data, path, header_only=False).channels()
@@ -38,7 +42,18 @@ def read_exr(path: Path) -> Float[Tensor, "height width 3"]:
     if not np.isfinite(pixels).all():
         count = int((~np.isfinite(pixels)).any(-1).sum())
         raise InputError(f"{count} of {pixels[..., 0].size} pixels are infinite or no numbers", path=path)
-    return torch.from_numpy(np.maximum(pixels, 0))
+    linear = torch.from_numpy(np.maximum(pixels, 0))
+    if "A" not in channels or channels["A"].pixels.shape != pixels.shape[:2]:  # of every second pixel
+        return linear, None
+    return linear, torch.from_numpy(channels["A"].pixels.astype(np.float32))
+
+
+def exr_size(data: bytes, path: Path) -> tuple[int, int]:
+    """Width and height of an OpenEXR picture, from its header; errors as in `read_exr`."""
+    file = _open(data, path, header_only=True)
+    _check_header(file, path)
+    low, high = file.header()["dataWindow"]
+    return int(high[0] - low[0] + 1), int(high[1] - low[1] + 1)
 
 
 def write_exr(path: Path, channels: Mapping[str, Float[Tensor, "height width"]]) -> None:

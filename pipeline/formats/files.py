@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.errors import InputError, ResourceError
 
@@ -16,8 +17,8 @@ _KINDS = {
 }
 
 
-def read_regular(path: Path, *, max_bytes: int) -> bytes:
-    """The bytes of a regular file; pipes and devices are refused without waiting for them.
+def open_regular(path: Path, *, max_bytes: int) -> BinaryIO:
+    """Open a regular file for reading; pipes and devices are refused without waiting for them.
 
     Raises:
         InputError: When the file is missing, unreadable, no regular file, empty or larger than `max_bytes`.
@@ -29,16 +30,26 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
         reason = "a link that leads nowhere" if dangling else error.strerror
         raise InputError(f"cannot be opened: {reason}", path=path) from error
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise InputError(f"is {_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file", path=path)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"is {_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file", path=path)
         if status.st_size > max_bytes:
             raise InputError(f"{status.st_size / 2**20:.0f} MiB exceed the limit of {max_bytes / 2**20:.0f}", path=path)
         if status.st_size == 0:
             raise InputError("is empty (0 bytes)", path=path)
+    except InputError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, *, max_bytes: int) -> bytes:
+    """The bytes of a regular file; errors as in `open_regular`, and `InputError` when reading fails."""
+    with open_regular(path, max_bytes=max_bytes) as file:
         try:
-            return file.read(max_bytes)
+            return file.read(
+                min(max_bytes, os.fstat(file.fileno()).st_size)
+            )  # it would set aside as much as it is told
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", path=path) from error
 

@@ -1,28 +1,30 @@
-"""Photos, masks and texture images: the only module that decodes or encodes pictures.
+"""Photos, masks and texture images: the only way by which pictures come in and go out.
 
-Every picture is decoded in full, from the bytes of a regular file, by Pillow: it is the one decoder that
-notices truncated and damaged files. Row 0 is on top.
+Every picture is decoded in full, from the bytes of a regular file. Row 0 is on top.
 """
 
 import io
-import struct
-import warnings
-import zlib
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
-from PIL import ExifTags, Image, ImageCms
+from jaxtyping import Float, Float32, UInt8, UInt16
+from PIL import Image
 from torch import Tensor
 
-from pipeline.color import luminance
-from pipeline.errors import InputError
-from pipeline.formats.exif import camera_label, focal_from_exif
+from pipeline.color import linear_from_srgb, luminance
+from pipeline.formats import images_raw
+from pipeline.formats.exif import Focal, camera_label, focal_from_exif
+from pipeline.formats.exr import decode_exr, exr_size
 from pipeline.formats.files import read_regular, write_atomic
-from pipeline.formats.radiance import read_hdr, write_hdr
+from pipeline.formats.images_deep import Deep, deep_channels, displayed, round_to_8, write_deep
+from pipeline.formats.images_pillow import Picture, decode, rgb_and_alpha
+from pipeline.formats.images_profile import to_srgb
+from pipeline.formats.radiance import decode_hdr, hdr_size, read_hdr, write_hdr
+from pipeline.formats.signatures import EXR_MAGIC, HDR_MAGICS, holds_raw
 
 __all__ = [
     "DecodedPhoto",
@@ -31,47 +33,20 @@ __all__ = [
     "encode_jpeg",
     "encode_png",
     "image_size",
+    "read_deep",
     "read_hdr",
     "read_image",
+    "read_linear",
     "read_mask",
     "read_texture",
+    "write_deep",
     "write_hdr",
     "write_jpeg",
     "write_mask",
     "write_png",
 ]
 
-MAX_PIXELS = 250_000_000
 MAX_FILE_BYTES = 2**31
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
-
-# Our own limit is checked on the header, before any pixel is decoded.
-Image.MAX_IMAGE_PIXELS = None
-
-# All that Pillow's decoders were seen to raise on 6,000 damaged files, and the kin of those classes.
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    RuntimeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
-_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,62 +54,179 @@ class DecodedPhoto:
     """A photo as every stage sees it.
 
     Attributes:
-        rgb: sRGB, upright.
+        rgb: sRGB, upright. Of radiance, what it looks like at `exposure`: for features and masks.
+        deep: The same picture with all that the file held: sRGB of 16 bits, or linear radiance (Rec. 709, unexposed,
+            may exceed 1); none when `rgb` is all. Upright.
         alpha: Opacity (straight, not premultiplied), or none when the photo is opaque everywhere.
         focal_px: Focal length from EXIF in pixels, or none when absent or not to be trusted.
+        focal_suspect: Whether EXIF gives a focal length that is not to be trusted, as the photo was cropped or zoomed.
+        focal_hint_px: What a suspect focal length would be if no more was cropped than the photo's shape tells: a
+            weak start, too short where more was cropped.
         camera_label: Make, model, focal length and size.
         already_clean: The file itself is an 8-bit RGB JPEG or PNG, upright, opaque and sRGB: a byte for byte
             copy of it means the same pixels to every reader.
+        orientation: EXIF's, 1 to 8: how the stored pixels were turned.
+        stored_size: Width and height in pixels before turning.
+        exposure: Factor on the radiance before `rgb` was encoded; 1 for any other photo.
         notes: What had to be converted or ignored, for the report.
     """
 
     rgb: UInt8[np.ndarray, "height width 3"]
+    deep: UInt16[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width 3"] | None = None
     alpha: UInt8[np.ndarray, "height width"] | None
     focal_px: float | None
+    focal_suspect: bool = False
+    focal_hint_px: float | None = None
     camera_label: str
     already_clean: bool
+    orientation: int = 1
+    stored_size: tuple[int, int]
+    exposure: float = 1.0
     notes: tuple[str, ...] = ()
 
 
 def decode_photo(path: Path) -> DecodedPhoto:
-    """Decode a JPEG, PNG, WebP, TIFF or AVIF photo to 8-bit sRGB, with its EXIF orientation applied once.
+    """Decode a photo to 8-bit sRGB, and to what more the file holds, with its EXIF orientation applied once.
 
-    16-bit channels are rounded to 8 bits; palettes, grey and CMYK become RGB; a colour profile other than
-    sRGB is converted (perceptual intent). The content counts, not the file's extension.
+    JPEG, PNG, WebP, TIFF, AVIF, GIF, EXR and Radiance HDR; HEIC and RAW where their libraries are installed. Palettes,
+    grey and CMYK become RGB; a colour profile other than sRGB is converted (perceptual intent). The content counts,
+    not the file's extension.
 
     Raises:
         InputError: When the file is no regular file, no picture, truncated, damaged or larger than the limits.
     """
-    picture = _decode(read_regular(path, max_bytes=MAX_FILE_BYTES), path)
-    image, orientation, notes = picture.image, picture.orientation, list(picture.notes)
-    srgb, alpha = _rgb_and_alpha(picture)
-    converted = _converted_to_srgb(image, srgb, notes)
-    rgb = np.asarray(_upright(converted or srgb, orientation))
-    opacity = None if alpha is None else np.asarray(_upright(alpha, orientation))
+    data = read_regular(path, max_bytes=MAX_FILE_BYTES)
+    if data.startswith((EXR_MAGIC, *HDR_MAGICS)):
+        return _radiance_photo(data, path)
+    if holds_raw(data, path.suffix):
+        return _raw_photo(data, path)
+    return _pillow_photo(decode(data, path))
+
+
+def _radiance_photo(data: bytes, path: Path) -> DecodedPhoto:
+    linear, alpha = decode_exr(data, path) if data.startswith(EXR_MAGIC) else (decode_hdr(data, path), None)
+    rgb, exposure, clipped = displayed(linear)
     height, width = rgb.shape[:2]
-    plain = image.format in ("JPEG", "PNG") and image.mode == "RGB" and picture.frames == 1
+    opacity = None if alpha is None else (alpha.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return DecodedPhoto(
         rgb=rgb,
-        alpha=None if opacity is None or opacity.min() == 255 else opacity,
-        focal_px=focal_from_exif(picture.tags, width=width, height=height),
-        camera_label=camera_label(picture.tags, width=width, height=height),
-        already_clean=plain and not (picture.deep_data or converted or alpha or orientation in _UPRIGHT),
-        notes=tuple(notes),
+        deep=linear.numpy(),
+        alpha=_unless_opaque(opacity),
+        focal_px=None,
+        camera_label=f"{width}x{height}",
+        already_clean=False,
+        stored_size=(width, height),
+        exposure=exposure,
+        notes=(f"linear radiance, for matching shown at {math.log2(exposure):+.0f} EV with {clipped:.1%} clipped",),
     )
 
 
+def _raw_photo(data: bytes, path: Path) -> DecodedPhoto:
+    developed = images_raw.develop(data, path)
+    height, width = developed.deep.shape[:2]
+    focal = focal_from_exif(developed.tags, width=width, height=height)
+    notes = ["RAW developed to 16 bits with the camera's white balance"]
+    notes += [f"turned upright (orientation {developed.orientation})"] if developed.orientation > 1 else []
+    return DecodedPhoto(
+        rgb=round_to_8(developed.deep),
+        deep=developed.deep,
+        alpha=None,
+        **_focal_fields(focal),
+        camera_label=camera_label(developed.tags, width=width, height=height),
+        already_clean=False,
+        orientation=developed.orientation,
+        stored_size=(height, width) if developed.orientation >= 5 else (width, height),
+        notes=(*notes, *focal.notes),
+    )
+
+
+def _pillow_photo(picture: Picture) -> DecodedPhoto:
+    image, notes = picture.image, list(picture.notes)
+    found = _channels(picture)
+    if picture.deep_data is not None and found.deep_rgb is None:
+        notes.append("more than 8 bits a channel cut to 8: no decoder reads them")
+    rgb, rgb16, converted = to_srgb(image, found.rgb, found.deep_rgb, notes)
+    height, width = rgb.shape[:2]
+    focal = focal_from_exif(picture.tags, width=width, height=height)
+    plain = image.format in ("JPEG", "PNG") and image.mode == "RGB" and picture.frames == 1 and found.alpha is None
+    return DecodedPhoto(
+        rgb=rgb,
+        deep=rgb16,
+        alpha=_unless_opaque(found.alpha),
+        **_focal_fields(focal),
+        camera_label=camera_label(picture.tags, width=width, height=height),
+        already_clean=plain and not (picture.deep_data or converted or picture.orientation > 1),
+        orientation=picture.orientation,
+        stored_size=(height, width) if picture.orientation >= 5 else (width, height),
+        notes=(*notes, *focal.notes),
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Channels:
+    """A picture upright: rounded to 8 bits, and with all bits of a deeper one."""
+
+    rgb: UInt8[np.ndarray, "height width 3"]
+    alpha: UInt8[np.ndarray, "height width"] | None
+    deep_rgb: UInt16[np.ndarray, "height width 3"] | None = None
+    deep_alpha: UInt16[np.ndarray, "height width"] | None = None
+
+
+def _channels(picture: Picture) -> _Channels:
+    colors, opacity = rgb_and_alpha(picture)
+    rgb = np.asarray(picture.upright(colors))
+    alpha = None if opacity is None else np.asarray(picture.upright(opacity))
+    deep = deep_channels(picture, rgb, alpha)
+    if deep is None:
+        return _Channels(rgb=rgb, alpha=alpha)
+    return _Channels(
+        rgb=round_to_8(deep[0]),
+        alpha=None if deep[1] is None else round_to_8(deep[1]),
+        deep_rgb=deep[0],
+        deep_alpha=deep[1],
+    )
+
+
+def _focal_fields(focal: Focal) -> dict[str, Any]:
+    return {"focal_px": focal.px, "focal_suspect": focal.suspect, "focal_hint_px": focal.hint_px}
+
+
+def _unless_opaque(alpha: UInt8[np.ndarray, "height width"] | None) -> UInt8[np.ndarray, "height width"] | None:
+    return None if alpha is None or alpha.min() == 255 else alpha
+
+
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels of an upright picture, read from its header alone."""
-    picture = _decode(read_regular(path, max_bytes=MAX_FILE_BYTES), path, header_only=True)
+    """Width and height in pixels of an upright picture, read from its header alone; errors as in `decode_photo`."""
+    data = read_regular(path, max_bytes=MAX_FILE_BYTES)
+    if data.startswith(EXR_MAGIC):
+        return exr_size(data, path)
+    if data.startswith(HDR_MAGICS):
+        return hdr_size(data, path)
+    if holds_raw(data, path.suffix):
+        return images_raw.raw_size(data, path)
+    picture = decode(data, path, header_only=True)
     width, height = picture.image.size
-    # Pillow's TIFF reader reports the upright size.
-    turned = picture.image.format != "TIFF" and picture.orientation >= 5
-    return (height, width) if turned else (width, height)
+    return (height, width) if picture.orientation >= 5 and not picture.turned else (width, height)
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     """An 8-bit sRGB picture, upright, without its alpha; errors as in `decode_photo`."""
     return decode_photo(path).rgb
+
+
+def read_deep(path: Path) -> UInt8[np.ndarray, "height width 3"] | Deep:
+    """A picture with all that its file holds: sRGB of 8 or 16 bits, or linear radiance; errors as in `decode_photo`."""
+    photo = decode_photo(path)
+    return photo.rgb if photo.deep is None else photo.deep
+
+
+def read_linear(path: Path) -> Float32[np.ndarray, "height width 3"]:
+    """A picture as linear RGB: up to 1 from sRGB of 8 or 16 bits, unclipped radiance; errors as in `decode_photo`."""
+    pixels = read_deep(path)
+    if pixels.dtype == np.float32:
+        return pixels
+    encoded = torch.from_numpy(pixels / np.float32(np.iinfo(pixels.dtype).max))
+    return linear_from_srgb(encoded).numpy()
 
 
 def read_mask(path: Path) -> Float[Tensor, "height width"]:
@@ -145,12 +237,14 @@ def read_mask(path: Path) -> Float[Tensor, "height width"]:
     Raises:
         InputError: As in `decode_photo`.
     """
-    picture = _decode(read_regular(path, max_bytes=MAX_FILE_BYTES), path)
-    rgb, alpha = _rgb_and_alpha(picture)
-    if alpha is not None and np.ptp(np.asarray(alpha)) > 0:
-        return torch.tensor(np.asarray(_upright(alpha, picture.orientation)), dtype=torch.float32) / 255
-    levels = torch.tensor(np.asarray(_upright(rgb, picture.orientation)), dtype=torch.float32)
-    return (luminance(levels) / 255).clamp(0, 1)
+    found = _channels(decode(read_regular(path, max_bytes=MAX_FILE_BYTES), path))
+    if found.alpha is not None and np.ptp(found.alpha) > 0:
+        return _coverage(found.alpha if found.deep_alpha is None else found.deep_alpha)
+    return luminance(_coverage(found.rgb if found.deep_rgb is None else found.deep_rgb)).clamp(0, 1)
+
+
+def _coverage(levels: UInt8[np.ndarray, "..."] | UInt16[np.ndarray, "..."]) -> Float[Tensor, "..."]:
+    return torch.from_numpy(levels / np.float32(np.iinfo(levels.dtype).max))
 
 
 def decode_texture(data: bytes, path: Path) -> UInt8[np.ndarray, "height width 3"]:
@@ -159,7 +253,7 @@ def decode_texture(data: bytes, path: Path) -> UInt8[np.ndarray, "height width 3
     Raises:
         InputError: As in `decode_photo`; `path` names the file around it.
     """
-    return np.asarray(_rgb_and_alpha(_decode(data, path))[0])
+    return np.asarray(rgb_and_alpha(decode(data, path))[0])
 
 
 def read_texture(path: Path) -> UInt8[np.ndarray, "height width 3"]:
@@ -167,9 +261,12 @@ def read_texture(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     return decode_texture(read_regular(path, max_bytes=MAX_FILE_BYTES), path)
 
 
-def write_png(path: Path, image: UInt8[np.ndarray, "height width *channels"]) -> None:
-    """Write grey, RGB or RGBA (straight alpha) as PNG: the same pixels give the same bytes."""
-    write_atomic(path, encode_png(image))
+def write_png(path: Path, image: UInt8[np.ndarray, "height width *channels"], *, compress_level: int = 6) -> None:
+    """Write grey, RGB or RGBA (straight alpha) as PNG: the same pixels give the same bytes.
+
+    Level 1 of zlib's takes a quarter of the time of 6, and makes photos a tenth larger.
+    """
+    write_atomic(path, encode_png(image, compress_level=compress_level))
 
 
 def write_mask(path: Path, mask: Float[Tensor, "height width"]) -> None:
@@ -182,10 +279,10 @@ def write_jpeg(path: Path, image: UInt8[np.ndarray, "height width 3"], *, qualit
     write_atomic(path, encode_jpeg(image, quality=quality))
 
 
-def encode_png(image: UInt8[np.ndarray, "height width *channels"]) -> bytes:
+def encode_png(image: UInt8[np.ndarray, "height width *channels"], *, compress_level: int = 6) -> bytes:
     """Grey, RGB or RGBA pixels as the bytes of a PNG file without metadata."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=6)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=compress_level)
     return buffer.getvalue()
 
 
@@ -194,159 +291,3 @@ def encode_jpeg(image: UInt8[np.ndarray, "height width 3"], *, quality: int) -> 
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Picture:
-    """A decoded file: Pillow's image as stored, the file itself if it has 16-bit channels, and what its tags say."""
-
-    image: Image.Image
-    deep_data: bytes | None
-    frames: int
-    tags: dict[int, object]
-    orientation: int
-    notes: list[str] = field(default_factory=list)
-
-
-def _decode(data: bytes, path: Path, *, header_only: bool = False) -> _Picture:
-    """Decode a picture in full (or its header alone), and say about `path` what is wrong with it if that fails."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _check_header(image, path)
-            deep = _is_deep(image)
-            frames = getattr(image, "n_frames", 1)
-            tags, notes = _exif_tags(image)
-            if not header_only:
-                image.load()
-            # Asked again after loading: for TIFF, Pillow has by then turned the pixels and dropped the tag.
-            orientation = _exif_tags(image)[0].get(_ORIENTATION, 1)
-    except Image.UnidentifiedImageError as error:
-        kind = _kind_of(data)
-        remedy = "convert it to JPEG or PNG" if "picture" in kind else None
-        raise InputError(f"not an image that can be read ({kind})", path=path, remedy=remedy) from error
-    except _DECODE_ERRORS as error:
-        raise InputError(f"truncated or damaged picture: {error}", path=path) from error
-    orientation = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-    notes += [f"first of {frames} frames"] if frames > 1 else []
-    notes += [f"turned upright (orientation {orientation})"] if orientation in _UPRIGHT else []
-    notes += ["16 bits a channel rounded to 8"] if deep else []
-    deep_data = data if deep else None
-    return _Picture(image=image, deep_data=deep_data, frames=frames, tags=tags, orientation=orientation, notes=notes)
-
-
-def _check_header(image: Image.Image, path: Path) -> None:
-    """Refuse what is too large or has no agreed meaning as a photo, before any pixel is decoded."""
-    width, height = image.size
-    if image.mode not in _MODES and not image.mode.startswith("I;16"):
-        kind = {"I": "32-bit", "F": "32-bit"}.get(image.mode, image.mode)
-        raise InputError(f"{kind} pixels cannot be read", path=path, remedy="save it as RGB with 8 or 16 bits")
-    if not 0 < width * height <= MAX_PIXELS:
-        raise InputError(
-            f"{width} x {height} = {width * height / 1e6:.0f} megapixels, limit {MAX_PIXELS / 1e6:.0f}", path=path
-        )
-
-
-def _kind_of(data: bytes) -> str:
-    """What a file that is no readable picture seems to be, for the error message."""
-    head = data[:512].lstrip().lower()
-    if data[4:8] == b"ftyp":
-        return "a HEIC or HEIF picture" if data[8:12] in (b"heic", b"heix", b"mif1", b"heim") else "a video"
-    if head.startswith((b"<!doctype html", b"<html")):
-        return "text/html"
-    if data[:4] == b"%PDF" or data[:2] == b"PK":
-        return "a document or archive"
-    if data[:3] == b"\xff\xd8\xff" or data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "a picture with a damaged header"
-    return "text" if all(byte >= 32 or byte in b"\t\r\n\f" for byte in data[:512]) else "unknown content"
-
-
-def _exif_tags(image: Image.Image) -> tuple[dict[int, object], list[str]]:
-    """All EXIF tags by number, and a note when the block is damaged."""
-    try:
-        exif = image.getexif()
-        return {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}, []
-    except _DECODE_ERRORS:
-        return {}, ["damaged EXIF block ignored"]
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-
-
-def _is_deep(image: Image.Image) -> bool:
-    """Whether the file holds 16-bit channels, which Pillow cuts to 8 bits. Loading clears the answer."""
-    return image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
-
-
-def _converted_to_srgb(image: Image.Image, rgb: Image.Image, notes: list[str]) -> Image.Image | None:
-    """The picture converted from its colour profile to sRGB, or none when it is sRGB already; adds to `notes`."""
-    notes += ["grey, no colour"] if _source_mode(image) == "L" else []
-    notes += ["CMYK converted to RGB"] if image.mode == "CMYK" else []
-    icc = image.info.get("icc_profile")
-    if not icc:
-        return None
-    try:
-        converted, name = _convert_profile(image, rgb, icc)
-    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-        notes.append("unusable colour profile ignored")
-        return None
-    notes += [f"converted to sRGB from {name}"] if converted else []
-    return converted
-
-
-def _source_mode(image: Image.Image) -> str:
-    """The colour model that a profile inside the picture has to describe."""
-    if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I;16"):
-        return "L"
-    return "CMYK" if image.mode == "CMYK" else "RGB"
-
-
-def _convert_profile(image: Image.Image, rgb: Image.Image, icc: bytes) -> tuple[Image.Image | None, str]:
-    """The picture converted from its profile to sRGB, or none when the profile is sRGB, and the profile's name."""
-    source = _source_mode(image)
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    name = " ".join(ImageCms.getProfileDescription(profile).split())[:64]
-    to_srgb = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), source, "RGB")
-    if source == "RGB" and _is_identity(to_srgb):
-        return None, name
-    return ImageCms.applyTransform(image if source == "CMYK" else rgb.convert(source), to_srgb), name
-
-
-def _is_identity(to_srgb: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a transform of 8-bit RGB moves no colour of a 9 x 9 x 9 cube by more than 2 levels."""
-    axis = np.linspace(0, 255, 9).round().astype(np.uint8)
-    cube = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(27, 27, 3)
-    moved = ImageCms.applyTransform(Image.fromarray(cube), to_srgb)
-    return bool(np.abs(np.asarray(moved).astype(int) - cube).max() <= 2)
-
-
-def _rgb_and_alpha(picture: _Picture) -> tuple[Image.Image, Image.Image | None]:
-    """The picture as 8-bit RGB, and its alpha if it has one."""
-    image = picture.image
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(_round_to_8(np.asarray(image))).convert("RGB"), None
-    has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info
-    shallow = image.convert("RGBA" if has_alpha else "RGB")
-    if picture.deep_data is not None:
-        shallow = _rounded(picture.deep_data, shallow)
-    return shallow.convert("RGB"), shallow.getchannel("A") if has_alpha else None
-
-
-def _rounded(deep_data: bytes, shallow: Image.Image) -> Image.Image:
-    """Replace cut 16-bit values by rounded ones from OpenCV, where both decoders agree on the picture."""
-    deep = cv2.imdecode(np.frombuffer(deep_data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if deep is None or deep.dtype != np.uint16 or deep.ndim != 3:
-        return shallow
-    code = cv2.COLOR_BGRA2RGBA if deep.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    rounded = _round_to_8(cv2.cvtColor(deep, code))
-    cut = np.asarray(shallow)
-    if rounded.shape != cut.shape or np.abs(rounded.astype(int) - cut).max() > 1:
-        return shallow
-    return Image.fromarray(rounded)
-
-
-def _round_to_8(deep: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
-    """16-bit values as 8 bits: 65535 / 257 = 255, rounded."""
-    return ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)

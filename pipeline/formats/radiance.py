@@ -47,19 +47,34 @@ def read_hdr(path: Path) -> Float[Tensor, "height width 3"]:
     Raises:
         InputError: When the file is no such picture, too large, truncated or damaged.
     """
-    data = read_regular(path, max_bytes=2**31)
+    return decode_hdr(read_regular(path, max_bytes=2**31), path)
+
+
+def decode_hdr(data: bytes, path: Path) -> Float[Tensor, "height width 3"]:
+    """As `read_hdr`, from the bytes of `path`."""
+    width, height, start = _header(data, path)
+    body = data[start:]
+    coded = 8 <= width < 32768 and body[:2] == b"\x02\x02" and len(body) > 2 and body[2] < 128
+    rgbe = _decode_rle(body, height, width, path) if coded else _decode_flat(body, height, width, path)
+    # ldexp(mantissa, e - 136): no half is added, so that black stays black and our own files read back exactly.
+    rgb = np.ldexp(rgbe[..., :3].astype(np.float32), rgbe[..., 3:].astype(np.int32) - 136)
+    return torch.from_numpy(np.where(rgbe[..., 3:] == 0, np.float32(0), rgb))
+
+
+def hdr_size(data: bytes, path: Path) -> tuple[int, int]:
+    """Width and height of a Radiance RGBE picture, from its header; errors as in `read_hdr`."""
+    return _header(data, path)[:2]
+
+
+def _header(data: bytes, path: Path) -> tuple[int, int, int]:
+    """Width, height, and where the pixels begin."""
     head = _HEADER.match(data[:65536])
     if head is None or b"XYZE" in head.group():
         raise InputError("not a Radiance RGBE picture with its top row first", path=path)
     height, width = int(head.group(1)), int(head.group(2))
     if not 0 < height * width <= MAX_PIXELS:
         raise InputError(f"{height * width / 1e6:.0f} megapixels, limit {MAX_PIXELS / 1e6:.0f}", path=path)
-    body = data[head.end() :]
-    coded = 8 <= width < 32768 and body[:2] == b"\x02\x02" and len(body) > 2 and body[2] < 128
-    rgbe = _decode_rle(body, height, width, path) if coded else _decode_flat(body, height, width, path)
-    # ldexp(mantissa, e - 136): no half is added, so that black stays black and our own files read back exactly.
-    rgb = np.ldexp(rgbe[..., :3].astype(np.float32), rgbe[..., 3:].astype(np.int32) - 136)
-    return torch.from_numpy(np.where(rgbe[..., 3:] == 0, np.float32(0), rgb))
+    return width, height, head.end()
 
 
 def _decode_flat(body: bytes, height: int, width: int, path: Path) -> UInt8[np.ndarray, "height width 4"]:

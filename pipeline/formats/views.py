@@ -5,7 +5,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.color import linear_from_srgb
 from pipeline.errors import InputError
 from pipeline.formats import images
 from pipeline.formats.resample import resize
@@ -13,9 +12,8 @@ from pipeline.scene import Camera, View
 
 
 def read_view_image(view: View, width: int, height: int) -> Float[Tensor, "height width 3"]:
-    """A view's photo as linear RGB at the given size, averaged in linear light."""
-    photo = torch.from_numpy(images.read_image(view.image_path).astype(np.float32) / 255)
-    return torch.from_numpy(resize(linear_from_srgb(photo).numpy(), width, height))
+    """A view's photo as linear RGB at the given size, averaged in linear light; radiance may exceed 1."""
+    return torch.from_numpy(resize(images.read_linear(view.image_path), width, height))
 
 
 def read_view_mask(view: View, *, long_side_px: int) -> tuple[Camera, Float[np.ndarray, "height width"]]:

@@ -24,6 +24,7 @@ class Photo:
         deep_path: The same picture with all that the file held, for the fit: a 16-bit PNG (sRGB) or an EXR (linear
             radiance), or none when that is 8 bits.
         light_index: Photos with one number were taken under one light with the object lying one way (a pass).
+        orientation: EXIF's, 1 to 8, by which the stored pixels were turned upright.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Photo:
     camera_label: str
     deep_path: Path | None = None
     light_index: int = 0
+    orientation: int = 1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -101,6 +103,11 @@ class Capture:
         metres_per_unit: Scale of the world, or none when nothing told it.
         mask_dissent: Share of the views whose masks may be overruled about a point; 0 when all masks agree.
         poses_given: Whether the poses came along; somebody's frame has axes that mean something.
+        box_given: Whether the user set the box, which then wins over the masks'.
+        metres_per_asset_unit: Metres for each unit of the asset as it would be placed without this number, or none
+            when nobody measured it.
+        up_from: What told which way is up, in words.
+        scale_from: What told the scale, in words; empty when nothing did.
     """
 
     views: tuple[View, ...]
@@ -111,3 +118,7 @@ class Capture:
     metres_per_unit: float | None
     mask_dissent: float = 0.0
     poses_given: bool = False
+    box_given: bool = False
+    metres_per_asset_unit: float | None = None
+    up_from: str = ""
+    scale_from: str = ""

@@ -40,7 +40,7 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     """
     if asset.environment is None:
         raise InputError("the asset has no light")
-    placed_from_world = placement(asset, capture.metres_per_unit)
+    placed_from_world = placement(asset, capture.metres_per_unit, capture.metres_per_asset_unit)
     mesh = dataclasses.replace(asset.mesh, vertices=_transform(asset.mesh.vertices, placed_from_world))
     placed = dataclasses.replace(asset, mesh=mesh)
     views = tuple(dataclasses.replace(v, camera=v.camera.moved(placed_from_world)) for v in capture.views)
@@ -66,16 +66,24 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
         {
             "asset_from_world": placed_from_world.tolist(),
             "asset_from_input": (placed_from_world @ capture.world_from_input).tolist(),
-            "scale": "metres" if capture.metres_per_unit else "unknown: the longest side is set to 1",
+            "scale": "metres" if capture.scale_from else "unknown: the longest side is set to 1",
         },
     )
     return Exported(folder=folder)
 
 
-def placement(asset: Asset, metres_per_unit: float | None) -> Float[Tensor, "4 4"]:
-    """The similarity that puts the bottom centre at the origin, in metres; of unknown scale, to a longest side of 1."""
+def placement(
+    asset: Asset, metres_per_unit: float | None, metres_per_asset_unit: float | None = None
+) -> Float[Tensor, "4 4"]:
+    """The similarity that puts the bottom centre at the origin, in metres; of unknown scale, to a longest side of 1.
+
+    Args:
+        asset: What is placed.
+        metres_per_unit: Of the world, or none when unknown.
+        metres_per_asset_unit: Metres for each unit of the result as it would be without this number.
+    """
     low, high = (asset.mesh.vertices.double().amin(0), asset.mesh.vertices.double().amax(0))
-    scale = metres_per_unit or 1.0 / float((high - low).max())
+    scale = (metres_per_unit or 1.0 / float((high - low).max())) * (metres_per_asset_unit or 1.0)
     bottom = torch.stack([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
     result = torch.eye(4, dtype=torch.float64)
     result[:3, :3] *= scale

@@ -13,12 +13,12 @@ import torch
 from pipeline.config import MasksConfig
 from pipeline.errors import CaptureError
 from pipeline.formats import images
+from pipeline.geometry.support_plane import find_plane
 from pipeline.scene import Capture, View
 from pipeline.stages.masks_backdrop import find_backdrops
 from pipeline.stages.masks_outline import clean, refine
 from pipeline.stages.masks_segment import REMEDY, Segment, segment
 from pipeline.stages.masks_stereo import match_views
-from pipeline.stages.masks_support import find_plane
 from pipeline.stages.masks_views import in_parallel, load_view
 from pipeline.workspace import StageContext
 

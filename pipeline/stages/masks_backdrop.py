@@ -25,14 +25,17 @@ class Backdrop:
     model: Float[np.ndarray, "6 3"]
     sigma: float
 
+    def lab(self, view: WorkView) -> Float[np.ndarray, "height width 3"]:
+        """Its colour, L*a*b*, at every pixel of the photo, or of a window of it."""
+        return (_terms(view.camera, self.camera) @ self.model).astype(np.float32)
+
     def density(self, view: WorkView) -> Float[np.ndarray, "height width"]:
         """Probability per cubic unit of L*a*b* of each pixel's colour if it shows the backdrop.
 
         Args:
             view: The photo, or a window of it.
         """
-        lab = cv2.GaussianBlur(view.lab, (0, 0), 1.0)
-        off = np.square(lab - _terms(view.camera, self.camera) @ self.model).sum(-1)
+        off = np.square(cv2.GaussianBlur(view.lab, (0, 0), 1.0) - self.lab(view)).sum(-1)
         return (np.exp(-0.5 * off / self.sigma**2) / (self.sigma * np.sqrt(2 * np.pi)) ** 3).astype(np.float32)
 
 

@@ -14,10 +14,11 @@ from jaxtyping import Float, Int
 
 from pipeline.errors import CaptureError
 from pipeline.geometry.soft_cut import soft_cut
+from pipeline.geometry.support_plane import Plane
 from pipeline.stages.masks_backdrop import Backdrop
 from pipeline.stages.masks_colors import color_bins, color_counts, color_density, local_log_odds
 from pipeline.stages.masks_stereo import Matches, stereo_evidence
-from pipeline.stages.masks_support import Plane, Support, photograph, support_density
+from pipeline.stages.masks_support import Support, photograph, support_density
 from pipeline.stages.masks_views import Window, WorkView, distance_from_origin, in_parallel, project, transfer
 from pipeline.stages.masks_volume import Volume, central_part, seen_from, vote
 

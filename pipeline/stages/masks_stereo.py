@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from pipeline.formats.resample import resize
+from pipeline.geometry.support_plane import Plane
 from pipeline.scene import Camera
-from pipeline.stages.masks_support import Plane
 from pipeline.stages.masks_views import WorkView, in_parallel, rays, transfer
 from pipeline.stages.masks_volume import Volume
 

@@ -1,186 +1,109 @@
-"""Structure from motion by COLMAP; runs in a child process, and is the only module that imports pycolmap."""
+"""Structure from motion by COLMAP: what runs in the child process, from photos to posed pictures."""
 
 import json
-import math
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np  # before pycolmap, whose libraries would otherwise shadow zlib
+import numpy as np  # noqa: F401  # before pycolmap, whose libraries would otherwise shadow zlib
 import pycolmap
 
 from pipeline.errors import CaptureError
-from pipeline.formats import images
-from pipeline.formats.resample import resample
+from pipeline.stages.sfm_diagnosis import diagnose, outliers, shortened
+from pipeline.stages.sfm_evidence import read_evidence, save_model
+from pipeline.stages.sfm_job import Progress, SfmJob, part_of
+from pipeline.stages.sfm_ladder import climb
+from pipeline.stages.sfm_mapping import Mapped, drop_poses
+from pipeline.stages.sfm_polish import errors_by_photo, polish
+from pipeline.stages.sfm_turntable import still_background_masks
+from pipeline.stages.sfm_views import write_views
 
-Progress = Callable[[float, str], None]
-CHUNK = 6  # photos per call of the feature extractor, so that progress shows
+GOOD_SHARE = 0.8  # of the photos; below it the diagnosis is told
+FOCAL_RANGE = (0.3, 5.0)  # times the long side: what lenses have
+MAPPED, POLISHED = 0.88, 0.92  # shares of the progress
 
 
 def solve(arguments: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Find poses, undistort photos and masks, and write `sfm.json` into `arguments["folder"]`.
+    """Find poses, undistort photos and masks, and write `sfm.json` and `colmap/` into the job's folder.
 
-    Arguments: `folder`, `photos` (name, image_path, mask_path, width, height, focal_px, camera_label),
-    `max_image_px`, `max_features`, `camera_model`, `seed`, `threads`. Returns counts and the reprojection error.
+    Args:
+        arguments: A job, as `SfmJob.from_arguments` reads it.
+        progress: Told the share done in [0, 1] and a note.
+
+    Returns:
+        `registered`, `points`, `reprojection_px`, `placed` (photos by rung of the ladder), `warnings`, and
+        `diagnosis` (`what`, `remedy`) where fewer than 80 % of the photos were placed, else none.
 
     Raises:
-        CaptureError: When no pair of photos starts a reconstruction.
+        CaptureError: When no pair of photos starts a reconstruction, with the likeliest cause.
     """
     pycolmap.logging.minloglevel = 1
     pycolmap.set_random_seed(arguments["seed"])
-    folder = Path(arguments["folder"])
-    database = folder / "database.db"
-    database.unlink(missing_ok=True)
-    image_names = _link_photos(arguments["photos"], folder / "photos")
-    _extract(arguments, image_names, database, progress)
-    progress(0.45, "matching all pairs")
-    _match(database, arguments)
-    reconstruction = _map(database, folder, arguments, progress)
-    progress(0.9, "undistorting")
-    return _write(reconstruction, image_names, folder, progress)
+    job = SfmJob.from_arguments(arguments)
+    masks = still_background_masks(job) if job.config.rig == "turntable" else None
+    best, placed = climb(job, part_of(progress, 0.0, MAPPED), masks)
+    if not best.models:
+        cause = diagnose(read_evidence(job, best))
+        raise CaptureError(f"none of {len(job.photos)} photos could be placed: {cause.what}", remedy=cause.remedy)
+    progress(MAPPED, "refining all cameras together")
+    model = polish(best.models[0])
+    strangers = outliers(errors_by_photo(model))
+    if strangers and model.num_reg_images() - len(strangers) >= 3:
+        drop_poses(model, strangers)
+        model = polish(model)
+    model.extract_colors_for_all_images(job.folder / "photos")
+    views = write_views(job, model, part_of(progress, POLISHED, 1.0))
+    _save(job, model, views)
+    poor = len(views) < GOOD_SHARE * len(job.photos)
+    return {
+        "registered": len(views),
+        "points": model.num_points3D(),
+        "reprojection_px": float(model.compute_mean_reprojection_error()),
+        "placed": placed,
+        "warnings": [*_focal_warnings(model), *_stranger_warnings(job, strangers), *_apart_warnings(job, best)],
+        "diagnosis": vars(diagnose(read_evidence(job, best))) if poor else None,
+    }
 
 
-def _link_photos(photos: list[dict[str, Any]], folder: Path) -> dict[str, dict[str, Any]]:
-    """Give COLMAP one folder with all photos; returns the photos by their name there."""
-    folder.mkdir(exist_ok=True)
-    named = {}
-    for photo in photos:
-        source = Path(photo["image_path"])
-        link = folder / source.name
-        link.unlink(missing_ok=True)
-        link.symlink_to(source.resolve())
-        named[source.name] = photo
-    return named
-
-
-def _extract(arguments: dict[str, Any], named: dict[str, dict[str, Any]], database: Path, progress: Progress) -> None:
-    """SIFT features; photos with one camera label share one camera."""
-    options = pycolmap.FeatureExtractionOptions()
-    options.max_image_size = arguments["max_image_px"]
-    options.num_threads = arguments["threads"]
-    options.use_gpu = False
-    options.sift.max_num_features = arguments["max_features"]
-    groups: dict[str, list[str]] = {}
-    for name, photo in named.items():
-        groups.setdefault(photo["camera_label"], []).append(name)
-    done = 0
-    for group in groups.values():
-        reader = pycolmap.ImageReaderOptions()
-        reader.existing_camera_id = _write_camera(database, named[group[0]], arguments["camera_model"])
-        for start in range(0, len(group), CHUNK):
-            chunk = group[start : start + CHUNK]
-            progress(0.45 * done / len(named), f"features of {chunk[0]}")
-            pycolmap.extract_features(
-                database,
-                database.parent / "photos",
-                image_names=chunk,
-                reader_options=reader,
-                extraction_options=options,
-                device=pycolmap.Device.cpu,
-            )
-            done += len(chunk)
-
-
-def _write_camera(database: Path, photo: dict[str, Any], model: str) -> int:
-    """Add a camera that starts from the EXIF focal length, or from 1.2 x the long side as COLMAP does."""
-    focal = photo["focal_px"] or 1.2 * max(photo["width"], photo["height"])
-    camera = pycolmap.Camera.create_from_model_name(0, model, focal, photo["width"], photo["height"])
-    camera.has_prior_focal_length = photo["focal_px"] is not None
-    with pycolmap.Database.open(database) as db:
-        return int(db.write_camera(camera))
-
-
-def _match(database: Path, arguments: dict[str, Any]) -> None:
-    matching = pycolmap.FeatureMatchingOptions()
-    matching.num_threads = arguments["threads"]
-    matching.use_gpu = False
-    verification = pycolmap.TwoViewGeometryOptions()
-    verification.ransac.random_seed = arguments["seed"]
-    pycolmap.match_exhaustive(
-        database, matching_options=matching, verification_options=verification, device=pycolmap.Device.cpu
-    )
-
-
-def _map(database: Path, folder: Path, arguments: dict[str, Any], progress: Progress) -> pycolmap.Reconstruction:
-    """Incremental mapping; returns the model with the most photos."""
-    options = pycolmap.IncrementalPipelineOptions()
-    options.num_threads = options.mapper.num_threads = 1  # more threads make the result vary
-    options.random_seed = arguments["seed"]
-    options.min_model_size = 3
-    total = len(arguments["photos"])
-    registered = 2
-
-    def count() -> None:
-        nonlocal registered
-        registered += 1
-        progress(0.6 + 0.3 * min(1.0, registered / total), f"{min(registered, total)} of {total} photos placed")
-
-    (folder / "sparse").mkdir(exist_ok=True)
-    models = pycolmap.incremental_mapping(
-        database, folder / "photos", folder / "sparse", options, next_image_callback=count
-    )
-    if not models:
-        raise CaptureError(
-            f"none of {total} photos could be placed: no two of them share enough detail",
-            remedy="photograph with 70 % overlap, and put printed paper under a plain object",
-        )
-    return max(models.values(), key=lambda m: m.num_reg_images())
-
-
-def _write(
-    model: pycolmap.Reconstruction, named: dict[str, dict[str, Any]], folder: Path, progress: Progress
-) -> dict[str, Any]:
-    for name in ("images", "masks"):
-        (folder / name).mkdir(exist_ok=True)
-    placed = {i.name: i for i in model.images.values() if i.has_pose}
-    maps: dict[int, Any] = {}
-    views = []
-    for index, name in enumerate(sorted(placed)):
-        progress(0.9 + 0.1 * index / len(placed), "undistorting")
-        image = placed[name]
-        if image.camera_id not in maps:
-            maps[image.camera_id] = _undistortion(model.cameras[image.camera_id])
-        views.append(_write_view(image, named[name], maps[image.camera_id], folder))
+def _save(job: SfmJob, model: pycolmap.Reconstruction, views: list[dict[str, Any]]) -> None:
     points = list(model.points3D.values())
     sparse = {
         "views": views,
         "points": [[round(float(c), 6) for c in p.xyz] for p in points],
         "point_colors": [[int(c) for c in p.color] for p in points],
     }
-    (folder / "sfm.json").write_text(json.dumps(sparse), encoding="utf-8")
-    error = float(model.compute_mean_reprojection_error())
-    return {"registered": len(views), "points": len(points), "reprojection_px": error}
+    (job.folder / "sfm.json").write_text(json.dumps(sparse), encoding="utf-8")
+    save_model(job, model, job.folder / "colmap")
 
 
-def _undistortion(camera: pycolmap.Camera) -> tuple[pycolmap.Camera, np.ndarray]:
-    """The pinhole camera without blank borders, and for each of its pixels the place in the photo."""
-    pinhole = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
-    x, y = np.meshgrid(np.arange(pinhole.width) + 0.5, np.arange(pinhole.height) + 0.5)
-    rays = np.asarray(pinhole.cam_from_img(np.stack([x.ravel(), y.ravel()], 1).astype(np.float64)))
-    pixels = camera.img_from_cam(np.concatenate([rays, np.ones((len(rays), 1))], 1))
-    return pinhole, pixels.reshape(pinhole.height, pinhole.width, 2)
+def _focal_warnings(model: pycolmap.Reconstruction) -> list[str]:
+    """Say which refined focal lengths no lens has."""
+    told = []
+    for camera in model.cameras.values():
+        ratio = camera.mean_focal_length() / max(camera.width, camera.height)
+        if not FOCAL_RANGE[0] <= ratio <= FOCAL_RANGE[1]:
+            told.append(
+                f"a focal length of {ratio:.2f} times the photo's long side was found, outside "
+                f"{FOCAL_RANGE[0]} .. {FOCAL_RANGE[1]}: the shape may be bent"
+            )
+    return told
 
 
-def _write_view(
-    image: pycolmap.Image, photo: dict[str, Any], undistortion: tuple[pycolmap.Camera, np.ndarray], folder: Path
-) -> dict[str, Any]:
-    pinhole, pixels = undistortion
-    stem = Path(photo["image_path"]).stem
-    image_path, mask_path = folder / "images" / f"{stem}.jpg", None
-    images.write_jpeg(image_path, resample(images.read_image(Path(photo["image_path"])), pixels), quality=97)
-    if photo["mask_path"]:
-        mask_path = folder / "masks" / f"{stem}.png"
-        coverage = (images.read_mask(Path(photo["mask_path"])) * 255).round().numpy().astype(np.uint8)
-        images.write_png(mask_path, resample(coverage, pixels))
-    pose = image.cam_from_world().matrix()
-    if not math.isfinite(float(np.abs(pose).sum())):
-        raise CaptureError("COLMAP returned a pose that is not finite", path=photo["name"])
-    return {
-        "name": photo["name"],
-        "image_path": image_path.name,
-        "mask_path": mask_path and mask_path.name,
-        "K": pinhole.calibration_matrix().tolist(),
-        "cam_from_world": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]],
-        "width": pinhole.width,
-        "height": pinhole.height,
-    }
+def _stranger_warnings(job: SfmJob, strangers: list[str]) -> list[str]:
+    if not strangers:
+        return []
+    told = shortened(job.original_names(strangers))
+    return [f"{len(strangers)} photos do not fit the others and are left out (did something move?): {told}"]
+
+
+def _apart_warnings(job: SfmJob, best: Mapped) -> list[str]:
+    """Say which photos form a model of their own that could not be joined to the one that is used."""
+    placed = {i.name for i in best.models[0].images.values() if i.has_pose}
+    told = []
+    for model in best.models[1:]:
+        names = sorted({i.name for i in model.images.values() if i.has_pose} - placed)
+        placed |= set(names)
+        if len(names) > 1:
+            told.append(
+                f"{len(names)} photos fit each other but not the rest, and are left out "
+                f"({shortened(job.original_names(names))}): add photos between the two groups"
+            )
+    return told

@@ -1,0 +1,1 @@
+"""The capture doctor: are these photos enough, and what to shoot next."""
