@@ -19,10 +19,12 @@ from tests.stage_context import make_context
 
 WIDTH, HEIGHT, FOCAL = 240, 180, 260.0
 RADIUS, TABLE = 0.55, -0.55
+ROD, ROD_TOP = 0.05, 0.95
 NOISE = np.random.default_rng(7).uniform(0, 1, (64, 64, 3))
 
 
-def ring(count: int) -> list[Camera]:
+def ring(count: int, *, cut: bool = False) -> list[Camera]:
+    """Cameras around the origin; in every fourth of those that cut, the frame ends through the object."""
     cameras = []
     for k in range(count):
         turn, tilt = 2 * math.pi * k / count, (0.25, 0.7)[k % 2]
@@ -32,7 +34,8 @@ def ring(count: int) -> list[Camera]:
         pose = np.eye(4)
         pose[:3, :3] = np.stack([right, -np.cross(back, right), -back])
         pose[:3, 3] = [0, 0, 3.5]
-        matrix = torch.tensor([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]], dtype=torch.float64)
+        down = 75.0 if cut and k % 4 == 0 else 0.0
+        matrix = torch.tensor([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2 + down], [0, 0, 1]], dtype=torch.float64)
         cameras.append(Camera(K=matrix, cam_from_world=torch.from_numpy(pose), width=WIDTH, height=HEIGHT))
     return cameras
 
@@ -46,9 +49,13 @@ def texture(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return top * (1 - fv) + bottom * fv
 
 
-def photograph(camera: Camera, *, table: bool) -> tuple[np.ndarray, np.ndarray]:
-    """A painted ball on a patterned table before a grey wall, or before a backdrop that darkens to its rim."""
-    x, y = np.meshgrid(np.arange(WIDTH) + 0.5 - WIDTH / 2, np.arange(HEIGHT) + 0.5 - HEIGHT / 2)
+def photograph(camera: Camera, *, table: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A painted ball with a rod on a patterned table before a grey wall, or before a backdrop that darkens to its rim.
+
+    Returns the photo, where it shows the object, and where the rod.
+    """
+    cx, cy = camera.K[0, 2].item(), camera.K[1, 2].item()
+    x, y = np.meshgrid(np.arange(WIDTH) + 0.5 - cx, np.arange(HEIGHT) + 0.5 - cy)
     ray = np.stack([x / FOCAL, y / FOCAL, np.ones_like(x)], -1) @ camera.cam_from_world[:3, :3].numpy()
     ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
     center = camera.camera_center.numpy()
@@ -56,6 +63,7 @@ def photograph(camera: Camera, *, table: bool) -> tuple[np.ndarray, np.ndarray]:
     root = along**2 - center @ center + RADIUS**2
     ball = root > 0
     point = center + (-along - np.sqrt(root.clip(0)))[..., None] * ray
+    rod = rod_hit(center, ray) & ~ball
     paint = np.array([0.75, 0.3, 0.2]) * (
         0.55 + 0.45 * texture(9 * np.arctan2(point[..., 2], point[..., 0]), 12 * point[..., 1])
     )
@@ -67,15 +75,27 @@ def photograph(camera: Camera, *, table: bool) -> tuple[np.ndarray, np.ndarray]:
     else:
         rest = (0.8 - 0.2 * ((x / WIDTH) ** 2 + (y / HEIGHT) ** 2))[..., None] * np.array([1.0, 0.98, 0.94])
     grain = np.random.default_rng(0).normal(0, 0.008, paint.shape)
-    image = np.where(ball[..., None], paint, rest) + grain
-    return (image.clip(0, 1) * 255).round().astype(np.uint8), ball
+    image = np.where(ball[..., None], paint, np.where(rod[..., None], [0.7, 0.28, 0.18], rest)) + grain
+    return (image.clip(0, 1) * 255).round().astype(np.uint8), ball | rod, rod
 
 
-def write_capture(folder: Path, count: int, *, table: bool) -> tuple[Capture, dict[str, np.ndarray]]:
+def rod_hit(center: np.ndarray, ray: np.ndarray) -> np.ndarray:
+    """Where rays meet an upright cylinder on top of the ball."""
+    a = ray[..., 0] ** 2 + ray[..., 2] ** 2
+    b = ray[..., 0] * center[0] + ray[..., 2] * center[2]
+    root = b**2 - a * (center[0] ** 2 + center[2] ** 2 - ROD**2)
+    height = center[1] + ray[..., 1] * (-b - np.sqrt(root.clip(0))) / a
+    return (root > 0) & (height > RADIUS - ROD) & (height < ROD_TOP)
+
+
+def write_capture(
+    folder: Path, count: int, *, table: bool, cut: bool = False
+) -> tuple[Capture, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A capture, and what its photos show of the object and of the rod."""
     folder.mkdir(parents=True)
-    views, truth = [], {}
-    for k, camera in enumerate(ring(count)):
-        image, truth[f"{k:02d}"] = photograph(camera, table=table)
+    views, truth, rods = [], {}, {}
+    for k, camera in enumerate(ring(count, cut=cut)):
+        image, truth[f"{k:02d}"], rods[f"{k:02d}"] = photograph(camera, table=table)
         path = folder / f"{k:02d}.png"
         Image.fromarray(image).save(path)
         views.append(
@@ -99,7 +119,7 @@ def write_capture(folder: Path, count: int, *, table: bool) -> tuple[Capture, di
         world_from_input=torch.eye(4, dtype=torch.float64),
         metres_per_unit=None,
     )
-    return capture, truth
+    return capture, truth, rods
 
 
 def ious(views: tuple[View, ...], truth: dict[str, np.ndarray]) -> list[float]:
@@ -110,20 +130,22 @@ def ious(views: tuple[View, ...], truth: dict[str, np.ndarray]) -> list[float]:
     return result
 
 
-@pytest.mark.parametrize("table", [True, False])
-def test_a_ball_is_cut_out_of_table_and_backdrop(tmp_path: Path, table: bool) -> None:
-    capture, truth = write_capture(tmp_path / "in", 16, table=table)
+@pytest.mark.parametrize(("table", "cut"), [(True, True), (False, False)])
+def test_a_ball_and_its_rod_are_cut_out_of_table_and_backdrop(tmp_path: Path, table: bool, cut: bool) -> None:
+    capture, truth, rods = write_capture(tmp_path / "in", 16, table=table, cut=cut)
     context, warnings = make_context(tmp_path / "stage")
-    views = make_masks(capture, MasksConfig(working_px=WIDTH), context)
+    views = make_masks(capture, MasksConfig(working_px=400), context)
     assert context.metrics["support_found"] == table
     assert context.metrics["plain_backdrop"] != table
     found = ious(views, truth)
-    assert min(found) > 0.9 and np.mean(found) > 0.94, found
+    assert min(found) > 0.94 and np.mean(found) > 0.97, found
+    rod_found = [float((read_mask(v.mask_path).numpy() > 0.5)[rods[v.name]].mean()) for v in views]
+    assert min(rod_found) > 0.6 and np.mean(rod_found) > 0.8, rod_found
     assert not warnings
 
 
 def test_the_same_photos_give_the_same_masks(tmp_path: Path) -> None:
-    capture, _ = write_capture(tmp_path / "in", 8, table=True)
+    capture, _, _ = write_capture(tmp_path / "in", 8, table=True)
     config = MasksConfig(working_px=120, rounds=1)
     first, second = (make_masks(capture, config, make_context(tmp_path / n)[0]) for n in ("a", "b"))
     for a, b in zip(first, second, strict=True):
@@ -131,7 +153,7 @@ def test_the_same_photos_give_the_same_masks(tmp_path: Path) -> None:
 
 
 def test_given_masks_stay_and_teach_the_others(tmp_path: Path) -> None:
-    capture, truth = write_capture(tmp_path / "in", 12, table=True)
+    capture, truth, _ = write_capture(tmp_path / "in", 12, table=True)
     given = tmp_path / "given.png"
     Image.fromarray(truth["00"].astype(np.uint8) * 255).save(given)
     views = list(capture.views)
@@ -143,7 +165,7 @@ def test_given_masks_stay_and_teach_the_others(tmp_path: Path) -> None:
 
 
 def test_a_capture_without_anything_in_the_middle_is_refused(tmp_path: Path) -> None:
-    capture, _ = write_capture(tmp_path / "in", 8, table=False)
+    capture, _, _ = write_capture(tmp_path / "in", 8, table=False)
     for view in capture.views:
         Image.fromarray(np.full((HEIGHT, WIDTH, 3), 180, np.uint8)).save(view.image_path)
     with pytest.raises(CaptureError, match="could not be told"):

@@ -20,7 +20,7 @@ from pipeline.stages.masks_colors import color_bins, color_counts, color_density
 from pipeline.stages.masks_stereo import Matches, stereo_evidence
 from pipeline.stages.masks_support import Support, photograph, support_density
 from pipeline.stages.masks_views import Window, WorkView, distance_from_origin, in_parallel, project, transfer
-from pipeline.stages.masks_volume import SIDE, Volume, central_part, seen_from, vote
+from pipeline.stages.masks_volume import Volume, central_part, seen_from, vote
 
 FAR = 1.75  # rays that pass the look-at point further away than this show no object
 SURROUNDINGS = 1.1, 1.4  # from here to there, rays go over to showing mostly surroundings (the unit fits the photos)
@@ -32,11 +32,12 @@ TEMPER = 0.7  # colours of neighbouring pixels are not independent: their log-od
 LIMIT = 4.0  # log-odds: no colour alone decides
 STEREO = 4.0  # log-odds of a match in the first round; halved each round, as windows reach over outlines
 SMOOTHNESS = 2.0  # log-odds that a pixel of outline costs on even ground
-PRIOR_IN, PRIOR_OUT = 1.5, 3.5  # log-odds inside and outside of what the photos together see
+PRIOR_IN, PRIOR_OUT = 1.5, 3.5  # log-odds well inside and well outside of what the photos together see
+PRIOR_BETWEEN = 0.7  # the same near its outline
 MARGIN = 0.08  # how far that may be off in the first round, world units; shrinks by a fifth each round
 ITERATIONS = 100
 CLOSE_ROUNDS = 2
-CLOSE_SIDE = 160  # voxels along the longest side of the box in them
+VOXEL_PX = 4  # pixels of the largest view for each voxel along the longest side of the box
 COVERED = 0.1  # where the object may be
 WINDOW_MARGIN = 0.1  # of the longer side of what may show the object
 REMEDY = "put masks in a folder masks/ beside the photos, white = object"
@@ -123,7 +124,7 @@ def segment(  # noqa: PLR0913  # one per input
     for index in range(rounds):
         support = None if plane is None else _photographed(plane, segments)
         _cut(segments, support, threads, stereo=STEREO * 0.5**index, local=index > 0)
-        volume = _agree(segments, box, threads, side=SIDE, margin=MARGIN * 0.8**index)
+        volume = _agree(segments, box, threads, margin=MARGIN * 0.8**index)
         box = volume.box(BOX_MARGIN)
         progress((index + 1) / (rounds + 2 * CLOSE_ROUNDS))
     support = None if plane is None else _photographed(plane, segments)
@@ -133,7 +134,7 @@ def segment(  # noqa: PLR0913  # one per input
     for index in range(CLOSE_ROUNDS):
         _cut(segments, support, threads, stereo=STEREO * 0.5**rounds, local=True)
         if index < CLOSE_ROUNDS - 1:
-            volume = _agree(segments, box, threads, side=CLOSE_SIDE, margin=margin * 0.8 ** (index + 1))
+            volume = _agree(segments, box, threads, margin=margin * 0.8 ** (index + 1))
         progress((rounds + 2 * index + 2) / (rounds + 2 * CLOSE_ROUNDS))
     return segments
 
@@ -243,14 +244,13 @@ def _cut(segments: list[Segment], support: Support | None, threads: int, *, ster
     in_parallel(label, range(len(segments)), threads)
 
 
-def _agree(segments: list[Segment], box: Float[np.ndarray, "2 3"], threads: int, *, side: int, margin: float) -> Volume:
+def _agree(segments: list[Segment], box: Float[np.ndarray, "2 3"], threads: int, *, margin: float) -> Volume:
     """Vote on voxels, keep the part in the middle, and tell each view what all photos together see.
 
     Args:
         segments: The views.
         box: Where voxels are.
         threads: How many views are worked on at a time.
-        side: Voxels along the longest side of the box.
         margin: How far, in world units, the volume may be off.
 
     Raises:
@@ -260,6 +260,7 @@ def _agree(segments: list[Segment], box: Float[np.ndarray, "2 3"], threads: int,
     # what looks like the object where the volume is empty yet may still be a part of it: the volume decides
     labels, weights = [np.maximum(s.label, s.like) for s in segments], [s.weight for s in segments]
     surfaces = [s.matches.surface(s.view.camera) for s in segments]
+    side = max(max(s.view.shape) for s in segments) // VOXEL_PX
     volume = central_part(vote(cameras, labels, weights, surfaces, box, side=side))
     if not (volume.occupancy > 0.5).any():
         raise CaptureError("the object could not be told from its surroundings: nothing is object", remedy=REMEDY)
@@ -274,9 +275,11 @@ def _inform(s: Segment, volume: Volume, margin: float) -> None:
     depth = float(project(s.view.camera, np.zeros((1, 3)))[0, 2])
     size = 2 * max(1, round(margin * float(s.view.camera.K[0, 0]) / max(depth, 0.1))) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    inner = cv2.erode(seen_from(volume, s.view.camera, certain=True), kernel)
-    s.covered = cv2.dilate(s.seen, kernel)
-    s.prior = _walled(PRIOR_IN * inner - PRIOR_OUT * (1 - s.covered), s.distance)
+    certain = seen_from(volume, s.view.camera, certain=True)
+    thin = s.seen - cv2.morphologyEx(s.seen, cv2.MORPH_OPEN, kernel)  # parts that erosion would take away
+    inner, s.covered = np.maximum(cv2.erode(certain, kernel), thin), cv2.dilate(s.seen, kernel)
+    between = PRIOR_BETWEEN * (2 * certain - 1)
+    s.prior = _walled(PRIOR_IN * inner + between - PRIOR_OUT * (1 - s.covered), s.distance)
     if s.view.given is None:
         like_support = s.support / (s.support + ANY_COLOR)
         s.object_share = np.maximum(inner, s.stereo) * s.label

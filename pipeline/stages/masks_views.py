@@ -86,9 +86,9 @@ def distance_from_origin(camera: Camera) -> Float[np.ndarray, "height width"]:
 
 def project(camera: Camera, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
     """Pixel coordinates (corner-based) and depth of world points; pixels behind the camera are far outside."""
-    cam = points @ camera.cam_from_world[:3, :3].numpy().T + camera.cam_from_world[:3, 3].numpy()
-    depth = cam[:, 2:]
-    image = cam @ camera.K.numpy().T
+    image_from_world = (camera.K @ camera.cam_from_world[:3]).numpy()
+    image = np.einsum("pk,jk->pj", points, image_from_world[:, :3]) + image_from_world[:, 3]
+    depth = image[:, 2:]
     pixels = np.where(depth > 1e-6, image[:, :2] / np.maximum(depth, 1e-6), -1e6)
     return np.concatenate([np.clip(pixels, -1e6, 1e6), depth], 1)
 

@@ -12,7 +12,6 @@ from pipeline.geometry.voting import sum_votes
 from pipeline.scene import Camera
 from pipeline.stages.masks_views import project
 
-SIDE = 96  # voxels along the longest side of the box, unless more are asked for
 POSSIBLE, CERTAIN = 0.15, 0.05  # share of the votes against a voxel at which it is as likely empty as not
 SOFTNESS = 0.03
 CLEARANCE = 0.08  # what is nearer to a camera than the surface it sees, by more than this, is empty
@@ -65,7 +64,7 @@ def vote(  # one image of each kind per camera
     surfaces: list[Float[np.ndarray, "_ _"]],
     box: Float[np.ndarray, "2 3"],
     *,
-    side: int = SIDE,
+    side: int,
 ) -> Volume:
     """Occupied is what few photos exclude: their shares of the votes are summed up, not multiplied.
 
