@@ -102,3 +102,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "missing.yaml" in refusal(file=tmp_path / "missing.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"a: \xff\xfe")
     assert "latin.yaml" in refusal(file=tmp_path / "latin.yaml")
+
+
+def test_the_rig_is_a_group_of_its_own() -> None:
+    assert config.load([]).poses.rig == "handheld"
+    assert config.load(["rig=turntable", "quality=draft"]).poses.rig == "turntable"
+    with pytest.raises(UsageError, match=r"poses.rig='carousel' is not one of handheld, turntable"):
+        config.load(["poses.rig=carousel"])
