@@ -13,7 +13,8 @@ from pipeline.scene import Asset, Capture, Environment, Material
 from pipeline.shading.render import vertex_uvs
 from pipeline.shading.visibility import trace_visibility
 from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
-from pipeline.stages.appearance_fit import AppearanceFit, Shadows
+from pipeline.stages.appearance_fit import AppearanceFit
+from pipeline.stages.appearance_light import Shadows
 from pipeline.stages.appearance_pixels import collect_pixels
 from pipeline.workspace import Stage, StageContext
 
@@ -87,4 +88,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {asset.provenance['photo_psnr']:.1f} dB against the photos"
 
 
-STAGE = Stage(name="appearance", version=3, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=4, compute=fit_appearance, save=_save, load=_load, summary=_summary)

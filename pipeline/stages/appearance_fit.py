@@ -6,7 +6,6 @@ all views and compares it with the photos, so its cost depends neither on image 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,19 +16,15 @@ from torch import Tensor
 
 from pipeline.color import srgb_from_linear
 from pipeline.config import AppearanceConfig
-from pipeline.losses import parsimony_loss, photometric_loss, white_light_loss
+from pipeline.losses import parsimony_loss, photometric_loss
 from pipeline.metrics import psnr
 from pipeline.scene import Environment
-from pipeline.shading.disney import even_reflectance
-from pipeline.shading.octahedral import texel_directions
-from pipeline.shading.prefilter import PrefilteredLight, prefilter, radiance
 from pipeline.shading.shade import shade
-from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bounce_light, shadowed_light
 from pipeline.shading.texture_pyramid import TexturePyramid
-from pipeline.shading.visibility import Visibility
+from pipeline.stages.appearance_light import FittedLight, Shadows
 from pipeline.stages.appearance_pixels import Pixels
 
-START_BASE_COLOR, START_LIGHT = 0.2, 1.5  # a bright start with dim light turns everything metallic
+START_BASE_COLOR = 0.2  # a bright start with dim light turns everything metallic
 START_METALLIC = 0.02
 METALLIC_FROM = 0.6  # share of the steps after which metallic may leave its start
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
@@ -37,19 +32,6 @@ PARSIMONY_PIXELS = 1024
 BOUNCE_STEPS = 50
 PSNR_PIXELS = 100_000
 SMOOTH_PIXELS = 4096
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Shadows:
-    """What the fit knows of the mesh that its pixels lie on.
-
-    Attributes:
-        visibility: What its vertices see.
-        uvs: A texture coordinate of each vertex.
-    """
-
-    visibility: Visibility
-    uvs: Float[Tensor, "vertices 2"]
 
 
 class AppearanceFit:
@@ -67,32 +49,28 @@ class AppearanceFit:
         self, pixels: Pixels, config: AppearanceConfig, *, texture_px: int, seed: int, shadows: Shadows | None = None
     ) -> None:
         self.pixels, self.config, self.seed, self.shadows = pixels, config, seed, shadows
-        self.bounce: Bounce | None = None
         self.step, self.recent_loss = 0, 0.0
         roughness = config.start_roughness
         start = [_logit(START_BASE_COLOR)] * 3 + [_logit(roughness), _logit(START_METALLIC)]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
-        self.light = _start_light(config, pixels.uv.device)
+        self.lights, self.under = _lights_of(pixels, config)
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(self.maps.levels, lr=config.learning_rate_maps, fused=True),
-            torch.optim.Adam([self.light], lr=config.learning_rate_light, fused=True),
+            torch.optim.Adam([light.parameter for light in self.lights], lr=config.learning_rate_light, fused=True),
         ]
 
     @property
     def environment(self) -> Environment:
-        """The current light."""
-        if self.config.light == "sh":
-            return Environment(coefficients=self.light, basis="sh")
-        return Environment(coefficients=torch.exp(self.light), basis="octahedral")
+        """The current light; of several, that of the first pass."""
+        return self.lights[0].environment
 
     def advance(self) -> float:
-        """Take one step; returns the photometric loss."""
-        batch = self.pixels.batch(self._draw(self.config.batch_px))
+        """Take one step, under one of the lights; returns the photometric loss."""
+        turn = self.step % len(self.lights)
+        batch = self.pixels.batch(self._draw(turn, self.config.batch_px))
         values = torch.sigmoid(self.maps(batch.uv))
-        environment = self.environment
-        color = self._shade(batch, values, environment)
-        photometric = photometric_loss(color, batch.target)
-        loss = photometric + self._material_priors(batch, values) + self._light_priors(environment)
+        photometric = photometric_loss(self._shade(batch, values, self.lights[turn]), batch.target)
+        loss = photometric + self._material_priors(batch, values) + self.lights[turn].priors()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -102,14 +80,12 @@ class AppearanceFit:
         self._schedule()
         return float(photometric.detach())
 
-    def _shade(
-        self, batch: Pixels, values: Float[Tensor, "pixels 5"], environment: Environment
-    ) -> Float[Tensor, "pixels 3"]:
+    def _shade(self, batch: Pixels, values: Float[Tensor, "pixels 5"], light: FittedLight) -> Float[Tensor, "pixels 3"]:
         metallic = values[:, 4]
         if self.step < METALLIC_FROM * self.config.steps:
             metallic = torch.full_like(metallic, START_METALLIC)
         return shade(
-            self._light(environment, batch),
+            light.on(batch, self.shadows, self.maps, renew=self.step % BOUNCE_STEPS < len(self.lights)),
             base_color=values[:, :3],
             roughness=values[:, 3],
             metallic=metallic,
@@ -119,26 +95,19 @@ class AppearanceFit:
 
     def photo_psnr(self) -> float:
         """PSNR in dB, in sRGB, over a sample of the pixels that the fit learned from."""
-        count = min(len(self.pixels), PSNR_PIXELS)
-        some = self.pixels.batch(torch.linspace(0, len(self.pixels) - 1, count, device=self.pixels.uv.device).long())
-        with torch.no_grad():
-            color = self._shade(some, torch.sigmoid(self.maps(some.uv)), self.environment)
-        return psnr(srgb_from_linear(color), srgb_from_linear(some.target))
-
-    def _light(self, environment: Environment, batch: Pixels) -> PrefilteredLight | ShadowedLight:
-        """The light at the batch; the bounce follows the slow change of material and light."""
-        if self.shadows is None or batch.surface is None:
-            return prefilter(environment)
-        if self.bounce is None or self.step % BOUNCE_STEPS == 0:
+        colors, targets = [], []
+        for light, own in zip(self.lights, self.under, strict=True):
+            count = min(len(own), PSNR_PIXELS // len(self.lights))
+            some = self.pixels.batch(own[torch.linspace(0, len(own) - 1, count, device=own.device).long()])
             with torch.no_grad():
-                values = torch.sigmoid(self.maps(self.shadows.uvs))
-            reflectance = even_reflectance(values[:, :3], values[:, 4])
-            self.bounce = bounce_light(environment, self.shadows.visibility, reflectance)
-        return shadowed_light(environment, self.shadows.visibility, batch.surface, self.bounce)
+                colors.append(self._shade(some, torch.sigmoid(self.maps(some.uv)), light))
+            targets.append(some.target)
+        return psnr(srgb_from_linear(torch.cat(colors)), srgb_from_linear(torch.cat(targets)))
 
-    def _draw(self, count: int) -> Tensor:
+    def _draw(self, turn: int, count: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
-        return torch.randint(len(self.pixels), (count,), generator=generator).to(self.pixels.uv.device)
+        own = self.under[turn]
+        return own[torch.randint(len(own), (count,), generator=generator).to(own.device)]
 
     def _material_priors(self, batch: Pixels, values: Float[Tensor, "pixels 5"]) -> Float[Tensor, ""]:
         config = self.config
@@ -153,16 +122,6 @@ class AppearanceFit:
         shift = torch.randn(uv.shape, generator=torch.Generator().manual_seed(self.step)).to(uv.device)
         neighbour = torch.sigmoid(self.maps(uv + shift * (1.5 / self.maps.size)))
         return loss + config.smoothness * (neighbour - values[:SMOOTH_PIXELS]).abs().mean()
-
-    def _light_priors(self, environment: Environment) -> Float[Tensor, ""]:
-        config = self.config
-        if config.light == "sh":
-            seen = radiance(environment, texel_directions(16).to(self.light.device))
-            return config.white_light * white_light_loss(seen.clamp_min(0)) + (-seen).clamp_min(0).mean()
-        size = math.isqrt(len(self.light))
-        rows = self.light.reshape(size, size, 3)
-        steps = (rows[1:] - rows[:-1]).abs().mean() + (rows[:, 1:] - rows[:, :-1]).abs().mean()
-        return config.white_light * white_light_loss(environment.coefficients) + config.light_smoothness * steps
 
     def _schedule(self) -> None:
         """Lower the rates at 60 % and 85 % of the steps."""
@@ -187,9 +146,8 @@ class AppearanceFit:
     def _state(self) -> dict[str, Tensor]:
         """Every tensor that a fit consists of, by name; the entries share memory with the fit."""
         state = {f"maps.{k}": level.data for k, level in enumerate(self.maps.levels)}
-        state["light"] = self.light.data
-        if self.bounce is not None:
-            state |= {"bounce.added": self.bounce.added, "bounce.mean": self.bounce.mean}
+        for k, light in enumerate(self.lights):
+            state |= {f"lights.{k}.{name}": value for name, value in light.state().items()}
         for k, optimizer in enumerate(self.optimizers):
             for j, parameter in enumerate(optimizer.param_groups[0]["params"]):
                 for name, value in optimizer.state[parameter].items():
@@ -214,28 +172,28 @@ class AppearanceFit:
             return
         for k, level in enumerate(self.maps.levels):
             level.data.copy_(saved[f"maps.{k}"])
-        self.light.data.copy_(saved["light"])
-        if "bounce.added" in saved:
-            device = self.light.device
-            self.bounce = Bounce(added=saved["bounce.added"].to(device), mean=saved["bounce.mean"].to(device))
+        for k, light in enumerate(self.lights):
+            light.restore(_below(saved, f"lights.{k}."))
         self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
         for k, optimizer in enumerate(self.optimizers):
             optimizer.param_groups[0]["lr"] = float(saved["rates"][k])
             for j, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                prefix = f"optimizer.{k}.{j}."
-                state = {n.removeprefix(prefix): v.clone() for n, v in saved.items() if n.startswith(prefix)}
-                optimizer.state[parameter] = state
+                state = {name: value.clone() for name, value in _below(saved, f"optimizer.{k}.{j}.").items()}
+                if state:  # a light whose turn never came has none
+                    optimizer.state[parameter] = state
+
+
+def _below(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
 
 
 def _logit(value: float) -> float:
     return math.log(value / (1 - value))
 
 
-def _start_light(config: AppearanceConfig, device: torch.device) -> Tensor:
-    """Even white light: as harmonics, or as logarithms of an octahedral map."""
-    if config.light == "sh":
-        light = torch.zeros((config.sh_degree + 1) ** 2, 3, device=device)
-        light[0] = START_LIGHT * math.sqrt(4 * math.pi)
-    else:
-        light = torch.full((config.light_map_px**2, 3), math.log(START_LIGHT), device=device)
-    return light.requires_grad_()
+def _lights_of(pixels: Pixels, config: AppearanceConfig) -> tuple[list[FittedLight], list[Tensor]]:
+    """A light for each pass that the pixels come from, in order, and the indices of the pixels under each."""
+    device = pixels.uv.device
+    index = torch.zeros(len(pixels), device=device) if pixels.light_index is None else pixels.light_index
+    under = [torch.nonzero(index == k)[:, 0] for k in index.unique()]
+    return [FittedLight(config, device) for _ in under], under

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.formats import images
@@ -28,6 +28,7 @@ class Pixels:
         normal: Unit world normals.
         wo: Unit directions to the camera.
         target: Linear photo values.
+        light_index: Under which of the capture's lights each was photographed; none means that there is one.
         surface: The same points on the mesh, for shadows; none shades them in the open.
     """
 
@@ -36,6 +37,7 @@ class Pixels:
     wo: Float[Tensor, "pixels 3"]
     target: Float[Tensor, "pixels 3"]
     surface: SurfacePoints | None = None
+    light_index: Int[Tensor, "pixels"] | None = None
 
     def __len__(self) -> int:
         """Number of pixels."""
@@ -52,6 +54,7 @@ class Pixels:
             wo=self.wo[index],
             target=self.target[index],
             surface=surface,
+            light_index=None if self.light_index is None else self.light_index[index],
         )
 
 
@@ -79,9 +82,9 @@ def collect_pixels(
     for index, view in enumerate(capture.views):
         progress(index / len(capture.views), f"surface of {view.name}")
         parts.append(_view_pixels(view, scale, mesh, normals, rasterizer))
-    uv, normal, wo, target, corners, weights = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+    uv, normal, wo, target, corners, weights, lights = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
     surface = SurfacePoints(corners=corners, weights=weights)
-    return Pixels(uv=uv, normal=normal, wo=wo, target=target, surface=surface)
+    return Pixels(uv=uv, normal=normal, wo=wo, target=target, surface=surface, light_index=lights)
 
 
 def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasterizer: Rasterizer) -> tuple[Tensor, ...]:
@@ -102,6 +105,7 @@ def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasteriz
         linear[usable],
         points.corners.int(),
         points.weights,
+        torch.full((len(points.corners),), view.light_index, device=position.device),
     )
 
 

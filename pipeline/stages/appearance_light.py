@@ -1,0 +1,99 @@
+"""One light of the appearance fit: its parameters, its priors, and what it throws from the object onto itself."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.config import AppearanceConfig
+from pipeline.losses import white_light_loss
+from pipeline.scene import Environment
+from pipeline.shading.disney import even_reflectance
+from pipeline.shading.octahedral import texel_directions
+from pipeline.shading.prefilter import PrefilteredLight, prefilter, radiance
+from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bounce_light, shadowed_light
+from pipeline.shading.texture_pyramid import TexturePyramid
+from pipeline.shading.visibility import Visibility
+from pipeline.stages.appearance_pixels import Pixels
+
+START_LIGHT = 1.5  # a bright start of base colour with dim light turns everything metallic
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shadows:
+    """What the fit knows of the mesh that its pixels lie on.
+
+    Attributes:
+        visibility: What its vertices see.
+        uvs: A texture coordinate of each vertex.
+    """
+
+    visibility: Visibility
+    uvs: Float[Tensor, "vertices 2"]
+
+
+class FittedLight:
+    """Even white light at the start: as harmonics, or as logarithms of an octahedral map.
+
+    Attributes:
+        parameter: What is fitted.
+        bounce: What the object throws onto itself; none before it was needed.
+    """
+
+    def __init__(self, config: AppearanceConfig, device: torch.device) -> None:
+        self.config = config
+        self.bounce: Bounce | None = None
+        if config.light == "sh":
+            light = torch.zeros((config.sh_degree + 1) ** 2, 3, device=device)
+            light[0] = START_LIGHT * math.sqrt(4 * math.pi)
+        else:
+            light = torch.full((config.light_map_px**2, 3), math.log(START_LIGHT), device=device)
+        self.parameter = light.requires_grad_()
+
+    @property
+    def environment(self) -> Environment:
+        """The current light."""
+        if self.config.light == "sh":
+            return Environment(coefficients=self.parameter, basis="sh")
+        return Environment(coefficients=torch.exp(self.parameter), basis="octahedral")
+
+    def on(
+        self, batch: Pixels, shadows: Shadows | None, maps: TexturePyramid, *, renew: bool
+    ) -> PrefilteredLight | ShadowedLight:
+        """The light at the batch; with `renew` the bounce follows the slow change of material and light."""
+        environment = self.environment
+        if shadows is None or batch.surface is None:
+            return prefilter(environment)
+        if self.bounce is None or renew:
+            with torch.no_grad():
+                values = torch.sigmoid(maps(shadows.uvs))
+            reflectance = even_reflectance(values[:, :3], values[:, 4])
+            self.bounce = bounce_light(environment, shadows.visibility, reflectance)
+        return shadowed_light(environment, shadows.visibility, batch.surface, self.bounce)
+
+    def priors(self) -> Float[Tensor, ""]:
+        """Weighted loss of a light that has a cast, is rough or negative."""
+        config, environment = self.config, self.environment
+        if config.light == "sh":
+            seen = radiance(environment, texel_directions(16).to(self.parameter.device))
+            return config.white_light * white_light_loss(seen.clamp_min(0)) + (-seen).clamp_min(0).mean()
+        size = math.isqrt(len(self.parameter))
+        rows = self.parameter.reshape(size, size, 3)
+        steps = (rows[1:] - rows[:-1]).abs().mean() + (rows[:, 1:] - rows[:, :-1]).abs().mean()
+        return config.white_light * white_light_loss(environment.coefficients) + config.light_smoothness * steps
+
+    def state(self) -> dict[str, Tensor]:
+        """Its tensors by name; the entries share memory with it."""
+        state = {"parameter": self.parameter.data}
+        if self.bounce is not None:
+            state |= {"bounce.added": self.bounce.added, "bounce.mean": self.bounce.mean}
+        return state
+
+    def restore(self, saved: dict[str, Tensor]) -> None:
+        """Take over what `state` told."""
+        self.parameter.data.copy_(saved["parameter"])
+        if "bounce.added" in saved:
+            device = self.parameter.device
+            self.bounce = Bounce(added=saved["bounce.added"].to(device), mean=saved["bounce.mean"].to(device))
