@@ -26,7 +26,13 @@ def run_here(images: Path, out: Path) -> list[str]:
 
 def run_beside(images: Path, out: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "pipeline.cli", "run", "--images", str(images), "--out", str(out), *SETTINGS]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, text=True, preexec_fn=_heed_interrupts, **pipes)
+
+
+def _heed_interrupts() -> None:
+    """Shells start what runs in the background with SIGINT ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_stopped_run_continues_to_the_bytes_of_an_undisturbed_one(tiny_capture: Path, tmp_path: Path) -> None:
