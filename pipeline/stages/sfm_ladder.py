@@ -56,7 +56,10 @@ def _rungs(job: SfmJob, masks: dict[str, Path] | None) -> Iterator[Rung]:
     folder = None if masks is None else link_masks(job, masks)
     usual = FeatureSettings(max_features=job.config.max_features, masks=folder)
     more = FeatureSettings(
-        max_features=MORE_FEATURES * usual.max_features, peak_threshold=LOWER_PEAK * usual.peak_threshold, masks=folder
+        max_features=MORE_FEATURES * usual.max_features,
+        peak_threshold=LOWER_PEAK * usual.peak_threshold,
+        doubled=True,
+        masks=folder,
     )
     yield "usual settings", lambda _, told: _attempt(job, "database.db", usual, told)
     yield "focal length from the matches", lambda _, told: _other_focal(job, told)
