@@ -11,7 +11,7 @@ from pipeline.scene import Photo
 from pipeline.stages.sfm_job import Progress, SfmJob
 
 CHUNK_PER_THREAD = 3  # photos a thread gets in one call of the extractor: progress shows between calls
-LARGE_PX = 1200  # doubling photos with a longer side takes three quarters of the time, for features that the limit drops
+LARGE_PX = 1200  # doubling longer photos takes three quarters of the time, for features that the limit drops
 GUESSED_FOCAL = 1.2  # times the long side, where EXIF says nothing; COLMAP's own guess
 
 
