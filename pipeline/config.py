@@ -42,10 +42,12 @@ class RuntimeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GeometryConfig:
-    """The visual hull.
+    """The visual hull, and what stereo finds inside of it.
 
     Attributes:
         grid_resolution: Grid points along the longest side of the object's box.
+        stereo: Whether hollows that no outline shows are looked for by comparing the photos.
+        stereo_px: Pixels of a photo that the object covers when photos are compared, on average.
         max_faces: Triangle budget after decimation.
         dissent: Share of the views that may be overruled about a point of the hull; 0 trusts every mask, none
             takes the share that the masks stage measured.
@@ -53,6 +55,8 @@ class GeometryConfig:
     """
 
     grid_resolution: int = 129
+    stereo: bool = True
+    stereo_px: int = 25_000
     max_faces: int = 60_000
     dissent: float | None = None
     min_component: float = 1e-3
@@ -60,6 +64,7 @@ class GeometryConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         require(self, "grid_resolution", low=17, high=513)
+        require(self, "stereo_px", low=1000, high=10_000_000)
         require(self, "max_faces", low=100, high=5_000_000)
         if self.dissent is not None:
             require(self, "dissent", low=0.0, high=0.5)

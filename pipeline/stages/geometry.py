@@ -1,8 +1,10 @@
-"""Geometry: the visual hull of the masks as a closed triangle mesh."""
+"""Geometry: the visual hull of the masks, hollowed by stereo, as a closed triangle mesh."""
 
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from pipeline.config import GeometryConfig
 from pipeline.errors import CaptureError
@@ -12,37 +14,49 @@ from pipeline.geometry import mesh_ops
 from pipeline.geometry.decimate import decimate
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
 from pipeline.geometry.outline import mask_distance
-from pipeline.geometry.tet_grid import grid_in_box
+from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.geometry.visual_hull import hull_sdf
 from pipeline.scene import Asset, Capture, Mesh
+from pipeline.stages.geometry_stereo import carve_hollows
 from pipeline.workspace import Stage, StageContext
 
 MASK_PX_PER_CELL = 6  # masks finer than this against a grid cell add nothing to the hull
 
 
 def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Mesh:
-    """Carve the hull out of the object box, drop specks and cavities, and decimate to the budget.
+    """Carve the hull out of the object box, hollow it, drop specks and cavities, and decimate to the budget.
 
     Raises:
         CaptureError: When nothing is left inside all masks.
     """
     cameras, distances = [], []
     for index, view in enumerate(capture.views):
-        context.progress(0.5 * index / len(capture.views), "distances to the outlines")
+        context.progress(0.1 * index / len(capture.views), "distances to the outlines")
         camera, mask = read_view_mask(view, long_side_px=MASK_PX_PER_CELL * config.grid_resolution)
         cameras.append(camera)
         distances.append(mask_distance(mask))
     grid = grid_in_box(capture.object_box, resolution=config.grid_resolution)
-    context.progress(0.5, f"carving {grid.shape[0]} x {grid.shape[1]} x {grid.shape[2]} points")
+    context.progress(0.1, f"carving {grid.shape[0]} x {grid.shape[1]} x {grid.shape[2]} points")
     dissent = capture.mask_dissent if config.dissent is None else config.dissent
     sdf = _closed(hull_sdf(grid, cameras, distances, dissent=dissent), grid.spacing)
     if not bool((sdf < 0).any()):
         raise CaptureError(
             f"no point lies inside all {len(cameras)} masks", remedy="raise geometry.dissent, or check the masks"
         )
-    context.progress(0.8, "extracting the surface")
-    vertices, faces = marching_tetrahedra(sdf, grid)
-    vertices, faces, dropped = mesh_ops.keep_solid_parts(vertices, faces, min_share=config.min_component)
+    context.progress(0.2, "extracting the surface")
+    vertices, faces, dropped = _surface(sdf, grid, config)
+    if config.stereo:
+        sdf = carve_hollows(
+            capture,
+            grid,
+            sdf,
+            Mesh(vertices=vertices.float(), faces=faces),
+            object_px=config.stereo_px,
+            context=context,
+            progress=lambda part, note: context.progress(0.3 + 0.6 * part, note),
+        )
+        vertices, faces, dropped = _surface(_closed(sdf, grid.spacing), grid, config)
+    context.progress(0.9, "simplifying the surface")
     full = len(faces)
     vertices, faces = decimate(vertices, faces, max_faces=config.max_faces)
     vertices, faces = mesh_ops.drop_unused(vertices, faces)
@@ -54,6 +68,14 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
         volume=mesh_ops.signed_volume(vertices, faces),
     )
     return Mesh(vertices=vertices.float(), faces=faces)
+
+
+def _surface(
+    sdf: Float[Tensor, "nx ny nz"], grid: TetGrid, config: GeometryConfig
+) -> tuple[Float[Tensor, "vertices 3"], Int[Tensor, "faces 3"], int]:
+    """Vertices and faces without specks and cavities, and how many of these were dropped."""
+    vertices, faces = marching_tetrahedra(sdf, grid)
+    return mesh_ops.keep_solid_parts(vertices, faces, min_share=config.min_component)
 
 
 def _closed(sdf: torch.Tensor, spacing: float) -> torch.Tensor:
@@ -76,4 +98,4 @@ def _summary(mesh: Mesh) -> str:
     return f"{len(mesh.faces)} triangles"
 
 
-STAGE = Stage(name="geometry", version=1, compute=carve, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="geometry", version=2, compute=carve, save=_save, load=_load, summary=_summary)

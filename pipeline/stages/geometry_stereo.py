@@ -1,0 +1,156 @@
+"""Stereo for the geometry stage: what the photos show inside of the hull, where they agree on it."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.ndimage import uniform_filter
+from torch import Tensor
+
+from pipeline.color import srgb_from_linear
+from pipeline.formats import images
+from pipeline.formats.resample import resize
+from pipeline.formats.views import read_view_image
+from pipeline.geometry.depth_fusion import agreement, fuse_depths
+from pipeline.geometry.normals import vertex_normals
+from pipeline.geometry.stereo_depth import DepthMap, StereoView, match_view
+from pipeline.geometry.tet_grid import TetGrid
+from pipeline.raster.gbuffer import render_gbuffer
+from pipeline.raster.rasterizer import Rasterizer
+from pipeline.scene import Capture, Mesh, View
+from pipeline.workspace import StageContext
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+INSIDE = 0.9  # coverage of a pixel that shows the object alone
+LEAST_ANGLE, BEST_ANGLE, MOST_ANGLE = 8.0, 20.0, 50.0  # degrees between the rays of two photos that are compared
+COMPARED, SWEEPS = 5, 3  # photos that each is compared with, and passes over it
+REACH = 0.5  # how deep inside of the hull a surface is looked for, of the box' diagonal
+MAX_COST = 0.2  # of a match: 1 - correlation
+CHECKED, AGREEING = 10, 3  # of the nearest photos so many are asked, and so many must show the same depth
+TOLERANCE, TRUNCATION = 0.5, 2.0  # cells: how close depths must be; how far from them the surface's distance is told
+SHARE_LOW, SHARE_HIGH = 0.4, 0.7  # share of a neighbourhood in which photos agree: below nothing is believed, above all
+SHARE_WINDOW = 0.2  # side of that neighbourhood, of the object's extent in the photo
+SPREAD, TRUST = 4.0, 10.0  # see `fuse_depths`
+
+
+def carve_hollows(  # noqa: PLR0913  # one per input
+    capture: Capture,
+    grid: TetGrid,
+    hull: Float[Tensor, "nx ny nz"],
+    mesh: Mesh,
+    *,
+    object_px: int,
+    context: StageContext,
+    progress: Callable[[float, str], None],
+) -> Float[Tensor, "nx ny nz"]:
+    """The hull's signed distance, pushed in to the surface that the photos agree on.
+
+    Mirrors and gloss show depths that few photos share. They are found where correlation is high only by chance, so a
+    depth counts only where photos agree on most of its neighbourhood; elsewhere the hull stays.
+
+    Args:
+        capture: Photos with masks.
+        grid: The points of `hull`.
+        hull: Signed distance to the hull, world units, negative inside.
+        mesh: The hull's surface.
+        object_px: The photos are shrunk until the object covers so many pixels of one, on average.
+        context: Takes `stereo_share`, the share of the object's pixels whose depth is believed.
+        progress: Told the share done and a note.
+    """
+    views = _stereo_views(capture, mesh, grid.spacing, object_px, context.runtime.rasterizer)
+    angle = _angles(capture)
+    lights = [v.light_index for v in capture.views]
+    maps: list[DepthMap] = []
+    with ThreadPoolExecutor(context.runtime.threads) as pool:
+        found = pool.map(
+            lambda k: match_view(views[k], [views[j] for j in _compared(angle, lights, k)], sweeps=SWEEPS, seed=k),
+            range(len(views)),
+        )
+        for result in found:
+            progress(len(maps) / len(views), f"depth of photo {len(maps) + 1} of {len(views)}")
+            maps.append(result)
+    depths = [np.where(m.cost < MAX_COST, m.depth, 0).astype(np.float32) for m in maps]
+    weights = [_weight(views, depths, angle, k, TOLERANCE * grid.spacing) for k in range(len(views))]
+    shown = sum(float((v.near > 0).sum()) for v in views)
+    context.metrics["stereo_share"] = sum(float((w > 0).sum()) for w in weights) / max(1.0, shown)
+    believed = [np.where(w > 0, d, 0).astype(np.float32) for w, d in zip(weights, depths, strict=True)]
+    return fuse_depths(
+        grid,
+        hull,
+        [v.camera for v in views],
+        believed,
+        weights,
+        truncation=TRUNCATION * grid.spacing,
+        spread=SPREAD,
+        trust=TRUST,
+    )
+
+
+def _stereo_views(
+    capture: Capture, mesh: Mesh, margin: float, object_px: int, rasterizer: Rasterizer
+) -> list[StereoView]:
+    """The photos at the size at which they are compared; the hull may be off by `margin`."""
+    masks = [None if v.mask_path is None else images.read_mask(v.mask_path).numpy() for v in capture.views]
+    covered = float(np.mean([m.sum() for m in masks if m is not None] or [1.0]))
+    scale = min(1.0, (object_px / max(covered, 1.0)) ** 0.5)
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    reach = REACH * float((capture.object_box[1] - capture.object_box[0]).norm())
+
+    def stereo_view(view: View, mask: Float[np.ndarray, "_ _"] | None) -> StereoView:
+        camera = view.camera.scaled(scale)
+        buffer = render_gbuffer(rasterizer, mesh, normals, camera)
+        shown: Bool[np.ndarray, "_ _"] = buffer.mask[0].cpu().numpy()
+        if mask is not None:
+            shown = shown & (resize(mask, camera.width, camera.height) > INSIDE)
+        near = np.where(shown, buffer.depth[0].cpu().numpy() - margin, 0).astype(np.float32)
+        camera_from_world = camera.cam_from_world[:3, :3].to(buffer.normal)
+        srgb = srgb_from_linear(read_view_image(view, camera.width, camera.height)).numpy()
+        return StereoView(
+            camera=camera,
+            luma=np.ascontiguousarray(srgb @ LUMA),
+            near=near,
+            far=np.where(shown, near + reach, 0).astype(np.float32),
+            normal=np.ascontiguousarray((buffer.normal[0] @ camera_from_world.mT).cpu().numpy()),
+        )
+
+    return [stereo_view(view, mask) for view, mask in zip(capture.views, masks, strict=True)]
+
+
+def _angles(capture: Capture) -> Float[np.ndarray, "views views"]:
+    """Degrees between the directions from the middle of the object to the cameras."""
+    centers = torch.stack([v.camera.camera_center for v in capture.views]) - capture.object_box.mean(0)
+    directions = torch.nn.functional.normalize(centers, dim=1)
+    return torch.rad2deg(torch.acos((directions @ directions.mT).clamp(-1, 1))).numpy()
+
+
+def _compared(angle: Float[np.ndarray, "views views"], lights: list[int], view: int) -> list[int]:
+    """The photos under the same light that see the object from about `BEST_ANGLE` aside."""
+    others = [
+        k
+        for k in range(len(angle))
+        if k != view and lights[k] == lights[view] and LEAST_ANGLE <= angle[view, k] <= MOST_ANGLE
+    ]
+    return sorted(others, key=lambda k: abs(angle[view, k] - BEST_ANGLE))[:COMPARED]
+
+
+def _weight(
+    views: list[StereoView],
+    depths: list[Float[np.ndarray, "_ _"]],
+    angle: Float[np.ndarray, "views views"],
+    view: int,
+    tolerance: float,
+) -> Float[np.ndarray, "height width"]:
+    """How far each pixel's depth is believed, in [0, 1]: by how many others show it, and by its neighbourhood."""
+    nearest = [k for k in np.argsort(angle[view], kind="stable") if k != view][:CHECKED]
+    count = agreement(
+        views[view].camera, depths[view], [views[k].camera for k in nearest], [depths[k] for k in nearest], tolerance
+    )
+    shown = views[view].near > 0
+    agreed = (count >= AGREEING) & shown
+    side = 2 * round(0.5 * SHARE_WINDOW * float(shown.sum()) ** 0.5) + 1
+    around = uniform_filter(agreed.astype(np.float32), side, mode="constant")
+    around /= uniform_filter(shown.astype(np.float32), side, mode="constant").clip(1e-6)
+    share = np.clip((around - SHARE_LOW) / (SHARE_HIGH - SHARE_LOW), 0, 1)
+    return (share * agreed * np.minimum(count, CHECKED) / CHECKED).astype(np.float32)
