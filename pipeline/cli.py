@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from pipeline import __version__
+from pipeline.allocator import keep_freed_memory
 from pipeline.errors import InterruptedRunError, ReconError, UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, and prints an error as one line."""
+    keep_freed_memory()
     parser = _parser()
     try:
         parsed, rest = parser.parse_known_args(_joined(sys.argv[1:] if arguments is None else arguments))

@@ -66,7 +66,7 @@ def fitted(tmp_path_factory):
     pixels, truth, matt = photograph()
     fit = AppearanceFit(pixels, CONFIG, texture_px=CONFIG.texture_px, seed=0)
     fit.run(tmp_path_factory.mktemp("fit") / "checkpoint.safetensors", lambda part, note: None)
-    return fit, torch.sigmoid(fit.maps(pixels.uv)).detach(), truth, matt
+    return fit, fit.maps(pixels.uv), truth, matt
 
 
 def test_the_photos_are_explained(fitted):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pipeline.losses import SATURATED, parsimony_loss, photometric_loss, white_light_loss
+from pipeline.losses import SATURATED, photometric_loss, white_light_loss
+from pipeline.shading.parsimony import parsimony_eager, parsimony_loss
 
 
 def paints(*colors, count=60, noise=0.0):
@@ -48,6 +49,18 @@ def test_gradients_are_finite_at_black():
     entropy, unlike = parsimony_loss(predicted, like, sigma=0.25)
     for gradient in torch.autograd.grad(entropy + unlike, (predicted, like)):
         assert gradient.isfinite().all()
+
+
+def test_the_kernel_equals_its_definition_in_value_and_derivatives():
+    base_color, like = torch.rand(200, 3, requires_grad=True), torch.rand(200, 2, requires_grad=True)
+    results = []
+    for losses in (
+        parsimony_loss(base_color, like, sigma=0.3),
+        parsimony_eager(torch.log(base_color + 0.03), like, sigma=0.3),
+    ):
+        results.append((*losses, *torch.autograd.grad(0.7 * losses[0] + 0.3 * losses[1], (base_color, like))))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
 
 
 def test_fewer_paints_have_less_entropy():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample
 
-from pipeline.shading.texture_pyramid import TexturePyramid, bilinear_texels, sample_texture
+from pipeline.shading.texture_pyramid import COARSENING, TexturePyramid, bilinear_texels, sample_texture
 
 
 def their_sample(texture, uv):
@@ -37,10 +37,13 @@ def test_weights_sum_to_one_and_indices_stay_inside():
     assert 0 <= int(corner.min()) <= int(corner.max()) < 64
 
 
+START = torch.tensor([0.6, 0.27])
+
+
 def random_pyramid(size=32):
-    maps = TexturePyramid(size, torch.tensor([0.5, -1.0]))
+    maps = TexturePyramid(size, START)
     for level in maps.levels:
-        level.data.normal_()
+        level.normal_()
     return maps
 
 
@@ -52,14 +55,50 @@ def test_baking_equals_looking_up_at_texel_centres():
 
 
 def test_a_new_pyramid_is_constant():
-    maps = TexturePyramid(64, torch.tensor([0.25, 2.0]))
-    torch.testing.assert_close(maps.bake(), torch.tensor([0.25, 2.0]).expand(64, 64, 2))
+    maps = TexturePyramid(64, START)
+    torch.testing.assert_close(maps.bake(), START.expand(64, 64, 2))
+    torch.testing.assert_close(maps(torch.rand(9, 2)), START.expand(9, 2))
 
 
-def test_only_touched_texels_get_gradients():
-    maps = random_pyramid()
-    maps(torch.tensor([[0.5, 0.5], [0.1, 0.9]])).sum().backward()
-    assert int((maps.levels[0].grad != 0).any(1).sum()) == 8
-    # Weights of a look-up sum to 1, on every level and for each of the two points.
-    for level in maps.levels:
-        torch.testing.assert_close(level.grad.sum(0), torch.full((2,), 2.0))
+def test_only_touched_texels_learn():
+    maps = TexturePyramid(32, START)
+    uv = torch.tensor([[0.5, 0.5], [0.1, 0.9]])
+    maps.learn(uv, maps(uv), torch.tensor([[1.0, -1.0], [0.1, -0.1]]), rate=0.04)
+    moved = maps.levels[0].abs().amax(1) > 0
+    assert int(moved.sum()) == 8
+    # A first step has full length whatever the gradient; the weights of a look-up sum to 1 on each of three levels.
+    torch.testing.assert_close(torch.logit(maps(uv)) - torch.logit(START), torch.tensor([[-0.12, 0.12]] * 2))
+
+
+def test_learning_equals_its_definition_in_torch():
+    ours, theirs = TexturePyramid(64, START), TexturePyramid(64, START)
+    for _ in range(20):
+        uv, grad = torch.rand(300, 2) * 1.2 - 0.1, torch.randn(300, 2)
+        values = ours(uv)
+        ours.learn(uv, values, grad, rate=0.05)
+        for k, coarsening in enumerate(COARSENING):
+            corner, weights = bilinear_texels(uv, 64 // coarsening)
+            theirs._learn_level(k, corner, weights, grad * values * (1 - values), 0.05)
+    for own, other in zip(ours.levels, theirs.levels, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-4)
+
+
+def test_learning_finds_a_texture():
+    truth, maps = random_pyramid(), TexturePyramid(32, START)
+    for _ in range(300):
+        uv = torch.rand(500, 2)
+        values = maps(uv)
+        maps.learn(uv, values, 2 * (values - truth(uv)), rate=0.03)
+    assert float((maps.bake() - truth.bake()).abs().mean()) < 0.02
+
+
+def test_a_restored_pyramid_learns_on_as_if_nothing_had_happened():
+    maps, other = TexturePyramid(32, START), TexturePyramid(32, START)
+    for step in range(10):
+        if step == 5:
+            other.restore({name: tensor.clone() for name, tensor in maps.state().items()})
+        torch.manual_seed(step)
+        uv, grad = torch.rand(50, 2), torch.randn(50, 2)
+        for one in (maps, other) if step >= 5 else (maps,):
+            one.learn(uv, one(uv), grad, rate=0.04)
+    assert torch.equal(maps.bake(), other.bake())

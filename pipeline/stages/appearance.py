@@ -43,19 +43,20 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     context.progress(0.15, "tracing shadows")
     visibility = trace_visibility(mesh.vertices, mesh.faces, normals)
     shadows = Shadows(visibility=visibility, uvs=vertex_uvs(mesh)) if config.shadows else None
+    seen = seen_weight(pixels.uv, config.texture_px)
+    figures = {"pixels": float(len(pixels))}
     fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=context.runtime.seed, shadows=shadows)
+    del pixels  # the fit has its own, in another order
     loss = fit.run(
         context.folder / "checkpoint.safetensors", lambda part, note: context.progress(0.15 + 0.8 * part, note)
     )
     context.progress(0.95, "filling unseen texels")
-    seen = seen_weight(pixels.uv, config.texture_px)
     in_chart, surface = texel_surface(
         mesh, torch.cat([mesh.vertices, visibility.ambient[:, None]], 1), config.texture_px, rasterizer
     )
-    maps = torch.cat([torch.sigmoid(fit.maps.bake()).cpu(), surface[..., 3:]], -1)
+    maps = torch.cat([fit.maps.bake().cpu(), surface[..., 3:]], -1)
     maps = fill_unseen(maps, seen > SEEN, in_chart, surface[..., :3])
-    figures = {
-        "pixels": float(len(pixels)),
+    figures |= {
         "loss": loss,
         "photo_psnr": fit.photo_psnr(),
         "unseen_share": float((in_chart & (seen <= SEEN)).sum() / in_chart.sum().clamp_min(1)),
@@ -88,4 +89,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {asset.provenance['photo_psnr']:.1f} dB against the photos"
 
 
-STAGE = Stage(name="appearance", version=4, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=5, compute=fit_appearance, save=_save, load=_load, summary=_summary)

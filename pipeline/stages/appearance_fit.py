@@ -16,9 +16,10 @@ from torch import Tensor
 
 from pipeline.color import srgb_from_linear
 from pipeline.config import AppearanceConfig
-from pipeline.losses import parsimony_loss, photometric_loss
+from pipeline.losses import photometric_loss
 from pipeline.metrics import psnr
 from pipeline.scene import Environment
+from pipeline.shading.parsimony import parsimony_loss
 from pipeline.shading.shade import shade
 from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.stages.appearance_light import FittedLight, Shadows
@@ -29,6 +30,7 @@ START_METALLIC = 0.02
 METALLIC_FROM = 0.6  # share of the steps after which metallic may leave its start
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
 PARSIMONY_PIXELS = 1024
+SLOWER_FROM, SLOWER = (0.6, 0.85), 0.4  # shares of the steps from which the rates are lower, each time by this factor
 BOUNCE_STEPS = 50
 PSNR_PIXELS = 100_000
 SMOOTH_PIXELS = 4096
@@ -48,16 +50,14 @@ class AppearanceFit:
     def __init__(
         self, pixels: Pixels, config: AppearanceConfig, *, texture_px: int, seed: int, shadows: Shadows | None = None
     ) -> None:
-        self.pixels, self.config, self.seed, self.shadows = pixels, config, seed, shadows
+        self.config, self.seed, self.shadows = config, seed, shadows
         self.step, self.recent_loss = 0, 0.0
         roughness = config.start_roughness
-        start = [_logit(START_BASE_COLOR)] * 3 + [_logit(roughness), _logit(START_METALLIC)]
+        start = [START_BASE_COLOR] * 3 + [roughness, START_METALLIC]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
-        self.lights, self.under = _lights_of(pixels, config)
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Adam(self.maps.levels, lr=config.learning_rate_maps, fused=True),
-            torch.optim.Adam([light.parameter for light in self.lights], lr=config.learning_rate_light, fused=True),
-        ]
+        self.under = _shuffled_by_light(pixels, seed)
+        self.lights = [FittedLight(config, pixels.uv.device) for _ in self.under]
+        self.optimizer = torch.optim.Adam([light.parameter for light in self.lights], fused=True)
 
     @property
     def environment(self) -> Environment:
@@ -67,17 +67,19 @@ class AppearanceFit:
     def advance(self) -> float:
         """Take one step, under one of the lights; returns the photometric loss."""
         turn = self.step % len(self.lights)
-        batch = self.pixels.batch(self._draw(turn, self.config.batch_px))
-        values = torch.sigmoid(self.maps(batch.uv))
+        batch = self._draw(turn, self.step // len(self.lights))
+        uv = torch.cat([batch.uv, self._beside(batch.uv)])
+        both = self.maps(uv).requires_grad_()
+        values, beside = both.split([len(batch), len(uv) - len(batch)])
         photometric = photometric_loss(self._shade(batch, values, self.lights[turn]), batch.target)
-        loss = photometric + self._material_priors(batch, values) + self.lights[turn].priors()
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
+        loss = photometric + self._material_priors(values, beside) + self.lights[turn].priors()
+        self.optimizer.zero_grad()
         loss.backward()
-        for optimizer in self.optimizers:
-            optimizer.step()
+        slowing = math.prod(SLOWER for part in SLOWER_FROM if self.step >= round(part * self.config.steps))
+        self.optimizer.param_groups[0]["lr"] = slowing * self.config.learning_rate_light
+        self.optimizer.step()
+        self.maps.learn(uv, both.detach(), torch.as_tensor(both.grad), rate=slowing * self.config.learning_rate_maps)
         self.step += 1
-        self._schedule()
         return float(photometric.detach())
 
     def _shade(self, batch: Pixels, values: Float[Tensor, "pixels 5"], light: FittedLight) -> Float[Tensor, "pixels 3"]:
@@ -98,18 +100,28 @@ class AppearanceFit:
         colors, targets = [], []
         for light, own in zip(self.lights, self.under, strict=True):
             count = min(len(own), PSNR_PIXELS // len(self.lights))
-            some = self.pixels.batch(own[torch.linspace(0, len(own) - 1, count, device=own.device).long()])
+            some = own.batch(slice(count))
             with torch.no_grad():
-                colors.append(self._shade(some, torch.sigmoid(self.maps(some.uv)), light))
+                colors.append(self._shade(some, self.maps(some.uv), light))
             targets.append(some.target)
         return psnr(srgb_from_linear(torch.cat(colors)), srgb_from_linear(torch.cat(targets)))
 
-    def _draw(self, turn: int, count: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+    def _draw(self, turn: int, round_: int) -> Pixels:
+        """The next of the shuffled pixels under a light; after the last come the first again."""
         own = self.under[turn]
-        return own[torch.randint(len(own), (count,), generator=generator).to(own.device)]
+        count = min(self.config.batch_px, len(own))
+        start = round_ * count % len(own)
+        if start + count <= len(own):
+            return own.batch(slice(start, start + count))
+        return own.batch(torch.arange(start, start + count, device=own.uv.device) % len(own))
 
-    def _material_priors(self, batch: Pixels, values: Float[Tensor, "pixels 5"]) -> Float[Tensor, ""]:
+    def _beside(self, uv: Float[Tensor, "pixels 2"]) -> Float[Tensor, "_ 2"]:
+        """Points a texel or two beside the first of some points."""
+        uv = uv[:SMOOTH_PIXELS]
+        shift = torch.randn(uv.shape, generator=torch.Generator().manual_seed(self.step)).to(uv.device)
+        return uv + shift * (1.5 / self.maps.size)
+
+    def _material_priors(self, values: Float[Tensor, "pixels 5"], beside: Float[Tensor, "_ 5"]) -> Float[Tensor, ""]:
         config = self.config
         loss = config.metallic_prior * values[:, 4].mean()
         part = self.step / config.steps
@@ -118,18 +130,7 @@ class AppearanceFit:
             some = values[:PARSIMONY_PIXELS]
             entropy, unlike = parsimony_loss(some[:, :3], some[:, 3:], sigma=sigma)
             loss = loss + config.parsimony * (entropy + unlike)
-        uv = batch.uv[:SMOOTH_PIXELS]
-        shift = torch.randn(uv.shape, generator=torch.Generator().manual_seed(self.step)).to(uv.device)
-        neighbour = torch.sigmoid(self.maps(uv + shift * (1.5 / self.maps.size)))
-        return loss + config.smoothness * (neighbour - values[:SMOOTH_PIXELS]).abs().mean()
-
-    def _schedule(self) -> None:
-        """Lower the rates at 60 % and 85 % of the steps."""
-        for part in (0.6, 0.85):
-            if self.step == round(part * self.config.steps):
-                for optimizer in self.optimizers:
-                    for group in optimizer.param_groups:
-                        group["lr"] *= 0.4
+        return loss + config.smoothness * (beside - values[: len(beside)]).abs().mean()
 
     def run(self, path: Path, progress: Callable[[float, str], None]) -> float:
         """Fit from the checkpoint at `path`, if there is one, to the last step; returns the mean of the last losses."""
@@ -145,21 +146,18 @@ class AppearanceFit:
 
     def _state(self) -> dict[str, Tensor]:
         """Every tensor that a fit consists of, by name; the entries share memory with the fit."""
-        state = {f"maps.{k}": level.data for k, level in enumerate(self.maps.levels)}
+        state = {f"maps.{name}": value for name, value in self.maps.state().items()}
         for k, light in enumerate(self.lights):
             state |= {f"lights.{k}.{name}": value for name, value in light.state().items()}
-        for k, optimizer in enumerate(self.optimizers):
-            for j, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                for name, value in optimizer.state[parameter].items():
-                    state[f"optimizer.{k}.{j}.{name}"] = torch.as_tensor(value)
+            for name, value in self.optimizer.state[light.parameter].items():
+                state[f"optimizer.{k}.{name}"] = torch.as_tensor(value)
         return state
 
     def _checkpoint(self, path: Path) -> None:
-        rates = torch.tensor([o.param_groups[0]["lr"] for o in self.optimizers], dtype=torch.float64)
         state = {k: v.contiguous() for k, v in self._state().items()}
         temporary = path.with_suffix(".tmp")
         recent = torch.tensor(self.recent_loss, dtype=torch.float64)
-        save_file(state | {"step": torch.tensor(self.step), "rates": rates, "recent_loss": recent}, temporary)
+        save_file(state | {"step": torch.tensor(self.step), "recent_loss": recent}, temporary)
         temporary.replace(path)
 
     def _resume(self, path: Path) -> None:
@@ -170,30 +168,24 @@ class AppearanceFit:
             saved = load_file(path)
         except (SafetensorError, OSError):
             return
-        for k, level in enumerate(self.maps.levels):
-            level.data.copy_(saved[f"maps.{k}"])
+        self.maps.restore(_below(saved, "maps."))
+        self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
         for k, light in enumerate(self.lights):
             light.restore(_below(saved, f"lights.{k}."))
-        self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
-        for k, optimizer in enumerate(self.optimizers):
-            optimizer.param_groups[0]["lr"] = float(saved["rates"][k])
-            for j, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                state = {name: value.clone() for name, value in _below(saved, f"optimizer.{k}.{j}.").items()}
-                if state:  # a light whose turn never came has none
-                    optimizer.state[parameter] = state
+            state = {name: value.clone() for name, value in _below(saved, f"optimizer.{k}.").items()}
+            if state:  # a light whose turn never came has none
+                self.optimizer.state[light.parameter] = state
 
 
 def _below(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
 
 
-def _logit(value: float) -> float:
-    return math.log(value / (1 - value))
-
-
-def _lights_of(pixels: Pixels, config: AppearanceConfig) -> tuple[list[FittedLight], list[Tensor]]:
-    """A light for each pass that the pixels come from, in order, and the indices of the pixels under each."""
-    device = pixels.uv.device
-    index = torch.zeros(len(pixels), device=device) if pixels.light_index is None else pixels.light_index
-    under = [torch.nonzero(index == k)[:, 0] for k in index.unique()]
-    return [FittedLight(config, device) for _ in under], under
+def _shuffled_by_light(pixels: Pixels, seed: int) -> list[Pixels]:
+    """The pixels under each light, in random order: a step then reads a run of memory, not places all over it."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(pixels), generator=generator).to(pixels.uv.device)
+    if pixels.light_index is None:
+        return [pixels.batch(order)]
+    light = pixels.light_index[order]
+    return [pixels.batch(order[light == k]) for k in light.unique()]

@@ -68,7 +68,7 @@ class FittedLight:
             return prefilter(environment)
         if self.bounce is None or renew:
             with torch.no_grad():
-                values = torch.sigmoid(maps(shadows.uvs))
+                values = maps(shadows.uvs)
             reflectance = even_reflectance(values[:, :3], values[:, 4])
             self.bounce = bounce_light(environment, shadows.visibility, reflectance)
         return shadowed_light(environment, shadows.visibility, batch.surface, self.bounce)

@@ -43,10 +43,10 @@ class Pixels:
         """Number of pixels."""
         return len(self.uv)
 
-    def batch(self, index: Tensor) -> "Pixels":
+    def batch(self, index: Tensor | slice) -> "Pixels":
         """The pixels at `index`."""
         surface = self.surface and SurfacePoints(
-            corners=self.surface.corners[index].long(), weights=self.surface.weights[index]
+            corners=self.surface.corners[index], weights=self.surface.weights[index]
         )
         return Pixels(
             uv=self.uv[index],
