@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pipeline.errors
+from pipeline.allocator import keep_freed_memory
 from pipeline.errors import NativeCrashError, ReconError, ResourceError
 
 GRACE_S = 5.0
@@ -181,6 +182,7 @@ def _exit_when_orphaned() -> None:
 
 def main(target: str) -> None:
     """Entry of the child: read the arguments, call the function, answer in JSON lines."""
+    keep_freed_memory()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what native code prints must not mix with the answers
     arguments = json.loads(sys.stdin.readline())

@@ -23,7 +23,8 @@ PACKAGE = ROOT / "pipeline"
 LAYERS = (
     ("pipeline",),  # the package's own __init__
     ("errors",),
-    ("allocator", "frames", "color", "child", "config_checks", "progress"),
+    ("allocator",),
+    ("frames", "color", "child", "config_checks", "progress"),
     ("config_capture", "config_world"),
     ("scene",),
     ("geometry", "raster"),
