@@ -112,7 +112,9 @@ class AppearanceConfig:
         learning_rate_maps: Step of the textures (logits).
         learning_rate_light: Step of the light.
         parsimony: Weight of the prior that the same paint comes out the same.
-        metallic_prior: Weight of the prior for dielectrics.
+        metal_search: Whether metals are looked for, over the whole object and place by place; off, all starts as a
+            dielectric and gradients alone decide.
+        metallic_prior: Weight of the prior that things are metal or not, but little in between.
         smoothness: Weight of the differences between neighbouring texels.
         white_light: Weight of the prior for a light without a colour cast.
         light_smoothness: Weight of the differences between neighbouring texels of the light.
@@ -131,6 +133,7 @@ class AppearanceConfig:
     learning_rate_maps: float = 0.04
     learning_rate_light: float = 0.06
     parsimony: float = 0.02
+    metal_search: bool = True
     metallic_prior: float = 0.01
     smoothness: float = 0.02
     white_light: float = 0.02

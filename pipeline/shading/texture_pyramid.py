@@ -21,6 +21,7 @@ from pipeline.shading.gather import weighted_rows
 COARSENING = (1, 4, 16)
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+ASSIGNED = (0.02, 0.97)  # values nearer to 0 or 1 hardly move again
 _CORRECTED = 8192  # steps of a texel after which its moments need no correction
 
 
@@ -124,6 +125,22 @@ class TexturePyramid:
         correction = [1 - beta ** moments[:, -1:] for beta in BETAS]
         self.levels[k][touched] -= rate * (mean / correction[0]) / ((square / correction[1]).sqrt() + EPSILON)
         self._moments[k][touched] = moments
+
+    def cells(self, uv: Float[Tensor, "points 2"]) -> Int[Tensor, "points"]:
+        """The texel of the middle level that each point lies in."""
+        side = self.size // COARSENING[1]
+        column, row = (uv * side).long().clamp(0, side - 1).unbind(-1)
+        return row * side + column
+
+    def centers(self, cells: Int[Tensor, "cells"]) -> Float[Tensor, "cells 2"]:
+        """Coordinates of the centres of texels of the middle level."""
+        side = self.size // COARSENING[1]
+        return (torch.stack([cells % side, cells // side], -1) + 0.5) / side
+
+    def assign(self, cells: Int[Tensor, "cells"], values: Float[Tensor, "cells channels"]) -> None:
+        """Give texels of the middle level, as `cells` names them, other values; the detail around them stays."""
+        shift = torch.logit(values.clamp(*ASSIGNED)) - torch.logit(self(self.centers(cells)))
+        self.levels[1][cells] += shift
 
     def bake(self) -> Float[Tensor, "size size channels"]:
         """The texture at the finest level's texel centres."""

@@ -13,7 +13,7 @@ from pipeline.scene import Asset, Capture, Environment, Material
 from pipeline.shading.render import vertex_uvs
 from pipeline.shading.visibility import trace_visibility
 from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
-from pipeline.stages.appearance_fit import AppearanceFit
+from pipeline.stages.appearance_fit import AppearanceFit, explained_as_metal
 from pipeline.stages.appearance_light import Shadows
 from pipeline.stages.appearance_pixels import collect_pixels
 from pipeline.workspace import Stage, StageContext
@@ -42,10 +42,13 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
         raise CaptureError(f"{len(pixels)} pixels show the object, {MIN_PIXELS} needed", remedy="check the masks")
     context.progress(0.15, "tracing shadows")
     visibility = trace_visibility(mesh.vertices, mesh.faces, normals)
-    shadows = Shadows(visibility=visibility, uvs=vertex_uvs(mesh)) if config.shadows else None
+    shadows = Shadows(visibility=visibility, uvs=vertex_uvs(mesh), vertices=mesh.vertices) if config.shadows else None
     seen = seen_weight(pixels.uv, config.texture_px)
     figures = {"pixels": float(len(pixels))}
-    fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=context.runtime.seed, shadows=shadows)
+    seed = context.runtime.seed
+    context.progress(0.15, "metal or not")
+    metal = config.metal_search and explained_as_metal(pixels, config, shadows, seed)
+    fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=seed, shadows=shadows, metal=metal)
     del pixels  # the fit has its own, in another order
     loss = fit.run(
         context.folder / "checkpoint.safetensors", lambda part, note: context.progress(0.15 + 0.8 * part, note)
@@ -59,6 +62,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     figures |= {
         "loss": loss,
         "photo_psnr": fit.photo_psnr(),
+        "starts_as_metal": float(metal),
         "unseen_share": float((in_chart & (seen <= SEEN)).sum() / in_chart.sum().clamp_min(1)),
     }
     context.metrics.update(figures)
@@ -89,4 +93,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {asset.provenance['photo_psnr']:.1f} dB against the photos"
 
 
-STAGE = Stage(name="appearance", version=5, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=6, compute=fit_appearance, save=_save, load=_load, summary=_summary)

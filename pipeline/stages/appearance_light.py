@@ -28,10 +28,18 @@ class Shadows:
     Attributes:
         visibility: What its vertices see.
         uvs: A texture coordinate of each vertex.
+        vertices: Their positions in the world.
     """
 
     visibility: Visibility
     uvs: Float[Tensor, "vertices 2"]
+    vertices: Float[Tensor, "vertices 3"]
+
+    def positions(self, pixels: Pixels) -> Float[Tensor, "pixels 3"]:
+        """Where on the mesh, in the world, pixels lie."""
+        if pixels.surface is None:
+            raise ValueError("pixels without a surface")
+        return pixels.surface.blend(self.vertices)
 
 
 class FittedLight:

@@ -1,0 +1,151 @@
+"""Metal or dielectric: a choice that gradients do not find, made by trying both against the photos.
+
+A metal and a dielectric that explain the same photos lie far apart: one has all its colour in the mirror image, the
+other hardly any. With the light known, however, radiance is linear in base colour, so that for each roughness and
+each `metallic` of a grid the best base colour and what it leaves unexplained follow in closed form.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from pipeline.shading.shade import shade
+from pipeline.shading.texture_pyramid import TexturePyramid
+from pipeline.stages.appearance_light import FittedLight, Shadows
+from pipeline.stages.appearance_pixels import Pixels
+
+ROUGHNESS = (0.12, 0.2, 0.3, 0.42, 0.56, 0.72, 0.9)
+METALLIC = (0.0, 0.25, 0.5, 0.75, 1.0)  # between the ends: texels that show both
+SEARCH_PIXELS = 400_000
+CHUNK = 65_536
+MIN_PIXELS = 2  # of a cell to take part
+NEIGHBOURS, REACH = 25, 0.008  # cells that vote together: Gaussian of their distance, shares of the diagonal
+SURE = 0.75  # the other material must leave less than this share of the error unexplained
+METALS_REFLECT = 0.25  # darker metals do not exist; the brightness of the light is not certain, so not .5
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recast:
+    """Cells of a texture whose material is another than thought.
+
+    Attributes:
+        cells: Texels of the middle level of the maps.
+        values: Base colour, roughness and metallic there.
+    """
+
+    cells: Int[Tensor, "cells"]
+    values: Float[Tensor, "cells 5"]
+
+
+@torch.no_grad()
+def find_misjudged(
+    under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None
+) -> Recast:
+    """Cells that the other hypothesis, metal or dielectric, explains far better under the present light.
+
+    Args:
+        under: Pixels in random order, under each light.
+        lights: The lights.
+        maps: The present material.
+        shadows: What the mesh hides from itself; none takes neighbours in the texture for neighbours.
+    """
+    share = SEARCH_PIXELS / max(SEARCH_PIXELS, sum(len(pixels) for pixels in under))
+    some = [pixels.batch(slice(max(1, int(share * len(pixels))))) for pixels in under]
+    cells, cell_of = torch.unique(torch.cat([maps.cells(pixels.uv) for pixels in some]), return_inverse=True)
+    place = torch.cat([pixels.uv if shadows is None else shadows.positions(pixels) for pixels in some])
+    count = torch.bincount(cell_of, minlength=len(cells))
+    center = place.new_zeros(len(cells), place.shape[1]).index_add_(0, cell_of, place) / count[:, None]
+    sums = place.new_zeros(len(cells), len(ROUGHNESS), len(METALLIC), 7)
+    first = 0
+    for pixels, light in zip(some, lights, strict=True):
+        for part in range(0, len(pixels), CHUNK):
+            batch = pixels.batch(slice(part, part + CHUNK))
+            _accumulate(sums, cell_of[first : first + len(batch)], batch, (light, shadows, maps))
+            first += len(batch)
+    taking_part = torch.nonzero(count >= MIN_PIXELS)[:, 0]
+    cells, center = cells[taking_part], center[taking_part]
+    base, error = _best_base(_with_neighbours(sums[taking_part], center))
+    return _choose(cells, base, error, metal_now=maps(maps.centers(cells))[:, 4] > 0.5)
+
+
+def _accumulate(
+    sums: Float[Tensor, "cells roughness metallic 7"],
+    cell_of: Int[Tensor, "pixels"],
+    batch: Pixels,
+    under: tuple[FittedLight, Shadows | None, TexturePyramid],
+) -> None:
+    """Add the batch to the normal equations of every cell and hypothesis: 3 x squares, 3 x products, the rest."""
+    light, shadows, maps = under
+    at_points = light.on(batch, shadows, maps, renew=False)
+    weight = (batch.target + 0.05).pow(-1.5) * (batch.target < 0.96)  # about what the loss's gamma makes of an error
+
+    def shaded(base: float, roughness: float, metallic: float) -> Float[Tensor, "pixels 3"]:
+        same = torch.ones_like(batch.target)
+        return shade(
+            at_points,
+            base_color=base * same,
+            roughness=roughness * same[:, 0],
+            metallic=metallic * same[:, 0],
+            normal=batch.normal,
+            wo=batch.wo,
+        )
+
+    for r, roughness in enumerate(ROUGHNESS):
+        dielectric, metal = ([shaded(base, roughness, ends) for base in (0.0, 1.0)] for ends in (0.0, 1.0))
+        for m, part in enumerate(METALLIC):
+            black, white = (torch.lerp(d, e, part) for d, e in zip(dielectric, metal, strict=True))
+            slope, target = white - black, batch.target - black
+            entry = [weight * slope * slope, weight * slope * target, (weight * target * target).sum(1, keepdim=True)]
+            sums[:, r, m].index_add_(0, cell_of, torch.cat(entry, 1))
+
+
+def _with_neighbours(
+    sums: Float[Tensor, "cells *hypotheses 7"], center: Float[Tensor, "cells _"]
+) -> Float[Tensor, "cells *hypotheses 7"]:
+    """Sums over the cells around: a material is rarely one texel wide, and one texel's pixels are few."""
+    reach = REACH * float((center.amax(0) - center.amin(0)).norm())
+    count = min(NEIGHBOURS, len(center))
+    distance, near = cKDTree(center.cpu().numpy()).query(center.cpu().numpy(), k=count)
+    distance, near = (torch.from_numpy(x.reshape(-1, count)).to(sums.device) for x in (distance, near))
+    weight = torch.exp(-0.5 * (distance / max(reach, 1e-12)).square()).to(sums.dtype)
+    total = torch.zeros_like(sums)
+    for k in range(count):
+        total += weight[:, k].reshape(-1, *[1] * (sums.ndim - 1)) * sums[near[:, k]]
+    return total
+
+
+def _best_base(
+    sums: Float[Tensor, "*hypotheses 7"],
+) -> tuple[Float[Tensor, "*hypotheses 3"], Float[Tensor, "*hypotheses"]]:
+    """The best base colour of each hypothesis, and the error that it leaves."""
+    squares, products, rest = sums[..., :3], sums[..., 3:6], sums[..., 6]
+    base = (products / squares.clamp_min(1e-12)).clamp(0, 1)
+    return base, (rest - (base * (2 * products - base * squares)).sum(-1)).clamp_min(0)
+
+
+def _choose(
+    cells: Int[Tensor, "cells"],
+    base: Float[Tensor, "cells roughness metallic 3"],
+    error: Float[Tensor, "cells roughness metallic"],
+    metal_now: Tensor,
+) -> Recast:
+    bright = base.mean(-1) > METALS_REFLECT
+    bright[:, :, 0] = True
+    error = torch.where(bright, error, torch.inf)
+    own = error[:, :, 0].amin(1), error[:, :, 1:].flatten(1).amin(1)
+    now, other = torch.where(metal_now, own[1], own[0]), torch.where(metal_now, own[0], own[1])
+    wrong = other < SURE * now
+    of_other = error.clone()
+    of_other[:, :, 0][~metal_now] = torch.inf
+    of_other[:, :, 1:][metal_now] = torch.inf
+    best = of_other.flatten(1).argmin(1)
+    roughness, metallic = best // len(METALLIC), best % len(METALLIC)
+    values = [
+        base[torch.arange(len(best)), roughness, metallic],
+        base.new_tensor(ROUGHNESS)[roughness, None],
+        base.new_tensor(METALLIC)[metallic, None],
+    ]
+    return Recast(cells=cells[wrong], values=torch.cat(values, 1)[wrong])
