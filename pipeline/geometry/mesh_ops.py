@@ -59,3 +59,12 @@ def open_edges(faces: Int[Tensor, "faces 3"]) -> int:
     edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
     _, count = torch.unique(edges, dim=0, return_counts=True)
     return int((count != 2).sum())
+
+
+def has_border(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]) -> bool:
+    """Whether the surface ends somewhere, so that its back can be seen; vertices in one place count as one."""
+    _, welded = torch.unique(vertices, dim=0, return_inverse=True)
+    faces = welded[faces]
+    edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
+    _, count = torch.unique(edges, dim=0, return_counts=True)
+    return bool((count == 1).any())
