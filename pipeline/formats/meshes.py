@@ -1,5 +1,6 @@
 """Meshes that a user brings: GLB, OBJ and PLY, read as triangles with texture coordinates and nothing else."""
 
+import dataclasses
 import hashlib
 import io
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from pipeline.formats.files import read_regular
 from pipeline.formats.gltf import read_gltf
 from pipeline.formats.gltf_vertices import cross_products, first_of_equal
 from pipeline.frames import uv_from_bottom_left
+from pipeline.geometry.mesh_ops import split_at_creases
 from pipeline.scene import Mesh
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
+CREASE_DEG = 45.0
 _MAX_BYTES = 2**31
 _DEGENERATE = 1e-12  # twice a triangle's area against the squared diagonal of the mesh
 # All that trimesh's parsers were seen to raise on damaged files.
@@ -31,7 +34,8 @@ class MeshFile:
     Attributes:
         path: The file, for messages.
         sha256: Hash of its content.
-        mesh: Its triangles. Vertices with equal position and normal are joined, so hard edges stay hard.
+        mesh: Its triangles. Vertices with equal position and normal are joined, so hard edges stay hard; in a file
+            without normals, edges sharper than 45 degrees are.
         degenerate: Triangles without an area, which were left out.
     """
 
@@ -54,29 +58,36 @@ def read_mesh(path: Path) -> MeshFile:
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"is no mesh by its name ({path.suffix or 'no ending'})", path=path, remedy=remedy)
     data = read_regular(path, max_bytes=_MAX_BYTES)
-    mesh = read_gltf(path).asset.mesh if path.suffix.lower() in (".glb", ".gltf") else _parsed(data, path)
+    if path.suffix.lower() in (".glb", ".gltf"):
+        mesh, hard = read_gltf(path).asset.mesh, True
+    else:
+        mesh, hard = _parsed(data, path)
     mesh, degenerate = _checked(mesh, path)
+    if not hard:
+        vertices, faces = split_at_creases(mesh.vertices, mesh.faces, crease_deg=CREASE_DEG)
+        mesh = dataclasses.replace(mesh, vertices=vertices, faces=faces)
     return MeshFile(path=path, sha256=hashlib.sha256(data).hexdigest(), mesh=mesh, degenerate=degenerate)
 
 
-def _parsed(data: bytes, path: Path) -> Mesh:
-    """An OBJ or PLY file by trimesh, which is given bytes only and so opens no other file."""
+def _parsed(data: bytes, path: Path) -> tuple[Mesh, bool]:
+    """An OBJ or PLY file by trimesh, which gets bytes and so opens no other file; and whether it tells normals."""
     kind = path.suffix.lower().removeprefix(".")
     try:
         loaded = trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False, skip_materials=True)
-        parts = [part for part in loaded.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+        parts = [part for part in loaded.geometry.values() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     except _PARSER_ERRORS as error:
         raise InputError(f"is not a valid {kind.upper()} file: {type(error).__name__}: {error}", path=path) from error
     if not parts:
         raise InputError("holds no triangles", path=path, remedy="export the surface, not points or lines")
     uvs = [getattr(part.visual, "uv", None) for part in parts]
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
-    return _joined(
+    mesh = _joined(
         np.concatenate([np.asarray(part.vertices, np.float64) for part in parts]),
         np.concatenate([_written_normals(part) for part in parts]),
         None if any(uv is None for uv in uvs) else np.concatenate([np.asarray(uv, np.float64)[:, :2] for uv in uvs]),
         np.concatenate([np.asarray(p.faces, np.int64) + s for p, s in zip(parts, starts, strict=False)]),
     )
+    return mesh, all("vertex_normals" in part._cache for part in parts)
 
 
 def _written_normals(part: trimesh.Trimesh) -> Float64[np.ndarray, "corners 3"]:

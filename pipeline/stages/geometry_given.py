@@ -26,7 +26,7 @@ MOSTLY = 0.9  # share of what the photos show that should face them
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Fit:
-    """How a mesh looks in the views: IoU with the masks, and of the pixels that it covers the share that faces the camera."""
+    """How a mesh looks in the views: IoU with the masks, share of its pixels that face the camera, and how many."""
 
     iou: float
     facing: float
