@@ -145,8 +145,8 @@ def test_normals_are_the_same_for_any_thread_count():
 
 def test_creases_split_where_the_surface_bends_and_nowhere_else() -> None:
     surface, faces = bumpy_sphere(40, 60)
-    vertices, same = split_at_creases(surface, faces, crease_deg=45)
+    vertices, same = split_at_creases(surface, faces, crease_deg=45.0)
     assert len(vertices) == len(surface) and torch.equal(vertices[same], surface[faces])
-    vertices, split = split_at_creases(surface, faces, crease_deg=1)
+    vertices, split = split_at_creases(surface, faces, crease_deg=1.0)
     assert len(vertices) > 2 * len(surface) and torch.equal(vertices[split], surface[faces])
     assert has_border(surface, faces[1:]) and not has_border(vertices, split)
