@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from pipeline.config_capture import IngestConfig, MasksConfig, PosesConfig
-from pipeline.config_checks import choose, require
+from pipeline.config_checks import choose, memory_bytes, require
 from pipeline.config_world import WorldConfig
 from pipeline.errors import UsageError
 
@@ -25,12 +25,15 @@ class RuntimeConfig:
             a GPU, else the embedded one, and says so.
         threads: CPU threads; 0 takes all cores.
         seed: Seed of every random choice. The same seed gives the same asset on the CPU.
+        max_memory: Memory that the run and its children may take ("6GiB"); "auto" takes what the machine or its control
+            group has left. Settings that need more are lowered before the run starts. A GPU's memory is not planned.
     """
 
     device: str = "auto"
     rasterizer: str = "auto"
     threads: int = 0
     seed: int = 0
+    max_memory: str = "auto"
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -38,6 +41,8 @@ class RuntimeConfig:
         choose(self, "rasterizer", ("auto", "cpu", "nvdiffrast"))
         require(self, "threads", low=0, high=1024)
         require(self, "seed", low=0, high=2**31 - 1)
+        if self.max_memory != "auto":
+            memory_bytes(self.max_memory)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from pipeline.config import RunConfig
 from pipeline.discovery import Inputs, Source, discover
 from pipeline.errors import UsageError
 from pipeline.formats.meshes import MeshFile, read_mesh
+from pipeline.memory import plan, survey
 from pipeline.passes import with_masks
 from pipeline.progress import Reporter
 from pipeline.runtime import make_runtime, versions
@@ -39,6 +40,10 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
     given = _given_mesh(config, source)
     if out.resolve() in {folder.resolve() for folder in (*inputs.images, *(p.path.parent for p in source.photos))}:
         raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
+    load = survey(source, config, vertices=0 if given.value is None else len(given.value.mesh.vertices))
+    planned = plan(config, load)
+    config = planned.config
+    reporter.line(planned.line)
     with lock(out):
         runtime = make_runtime(config.runtime)
         if runtime.note:
