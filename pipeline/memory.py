@@ -22,10 +22,11 @@ RESERVE = 256 * MIB  # of what the machine has left: for the system
 
 PHOTOS_PER_CHILD, LARGE_PX = 8, 60_000_000  # how ingest chooses its children
 BASE, BASE_INGEST, CHILD = 800 * MIB, 400 * MIB, 250 * MIB  # libraries and kernels: of the run, early on, of a child
-CHILD_PHOTO, MASK, PHOTO = 46, 30, 40  # bytes a pixel of a photo that is judged, of a mask, of a photo in linear light
-STEREO, GRID = 200, 100  # bytes a pixel that is compared, and a grid point
-FITTED, BATCH, TEXEL, VERTEX = 200, 3000, 200, 13_000  # bytes a pixel fitted, of a batch, a texel, a vertex' visibility
-LIT_VERTICES, EXPORTED, RENDERED = 60_000, 150, 1200 * MIB  # of the renders: vertices at most, bytes a texel, a picture
+CHILD_PHOTO, MASK, PHOTO = 46, 30, 24  # bytes a pixel of a photo that is judged, of a mask, of a photo in linear light
+STEREO, GRID = 150, 100  # bytes a pixel that is compared, and a grid point
+FITTED, BATCH, TEXEL, VERTEX = 190, 2500, 200, 13_000  # bytes a pixel fitted, of a batch, a texel, a vertex' visibility
+LIT_VERTICES, EXPORTED, RENDERED = 60_000, 150, 170  # of the renders: vertices at most, bytes a texel and a pixel
+RENDER_PX = 2048**2
 
 # What may be lowered for a stage, in this order, by halves: section, key, least value.
 _KNOBS = {
@@ -102,12 +103,12 @@ def _shrink(width: int, height: int, config: RunConfig) -> int:
     return 1 if height == 1 else max(1, math.ceil(max(width, height) / config.ingest.max_image_px))
 
 
-def needs(config: RunConfig, load: Load) -> dict[str, float]:
+def needs(config: RunConfig, load: Load) -> dict[str, int]:
     """Bytes that each stage needs at its peak, the run and its children together."""
     threads = config.runtime.threads or os.cpu_count() or 1
     children = 1 if load.stored_px > LARGE_PX else min(threads, -(-load.photos // PHOTOS_PER_CHILD))
     grid = config.geometry.grid_resolution**3
-    vertices = load.vertices or config.geometry.max_faces / 2
+    vertices = load.vertices or config.geometry.max_faces // 2
     fitted = min(config.appearance.max_pixels, load.total_px)
     texels = config.appearance.texture_px**2
     decoded = BASE + PHOTO * load.largest_px
@@ -120,7 +121,10 @@ def needs(config: RunConfig, load: Load) -> dict[str, float]:
         + VERTEX * vertices
         + TEXEL * texels
         + BATCH * config.appearance.batch_px,
-        "export": decoded + VERTEX * max(vertices, LIT_VERTICES) + EXPORTED * texels + RENDERED,
+        "export": decoded
+        + VERTEX * max(vertices, LIT_VERTICES)
+        + EXPORTED * texels
+        + RENDERED * min(load.largest_px, RENDER_PX),
     }
 
 
@@ -145,7 +149,7 @@ def plan(config: RunConfig, load: Load) -> Plan:
     return Plan(config=planned, line=f"memory      {need / GIB:.1f} of {limit / GIB:.1f} GiB ({stage}){told}")
 
 
-def _refusal(stage: str, need: float, limit: float, load: Load, *, auto: bool) -> ResourceError:
+def _refusal(stage: str, need: int, limit: int, load: Load, *, auto: bool) -> ResourceError:
     smaller = "make the photos smaller" if stage == "ingest" else "have photos made smaller by ingest.max_image_px=4096"
     return ResourceError(
         f"{load.photos} photos of up to {load.stored_px / 1e6:.0f} megapixels need at least {need / GIB:.1f} GiB of "

@@ -79,7 +79,7 @@ def test_too_little_is_refused_with_numbers_and_a_remedy() -> None:
     assert plan(settings("runtime.max_memory=3GiB"), SMALL)
 
 
-@pytest.mark.parametrize(("text", "size"), [("6GiB", 6 * 2**30), ("6GB", 6 * 10**9), ("1.5 G", 15 * 10**8)])
+@pytest.mark.parametrize(("text", "size"), [("6GiB", 6 * 2**30), ("6GB", 6 * 10**9), ("2.5 G", 25 * 10**8)])
 def test_amounts_are_read_as_people_write_them(text: str, size: int) -> None:
     assert plan(settings(f"runtime.max_memory='{text}'"), SMALL).line.split(" of ")[1].startswith(f"{size / GIB:.1f} ")
 

@@ -227,8 +227,11 @@ def read_linear(path: Path) -> Float32[np.ndarray, "height width 3"]:
     if pixels.dtype == np.float32:
         return pixels
     most = np.iinfo(pixels.dtype).max  # a table of the levels needs a fifth of the memory that a formula would
-    levels = linear_from_srgb(torch.arange(most + 1, dtype=torch.float32) / most)
-    return levels.numpy()[pixels]
+    levels = linear_from_srgb(torch.arange(most + 1, dtype=torch.float32) / most).numpy()
+    linear = np.empty(pixels.shape, np.float32)
+    for row in range(0, len(pixels), STRIP_ROWS):  # an index takes eight bytes a value
+        linear[row : row + STRIP_ROWS] = levels[pixels[row : row + STRIP_ROWS]]
+    return linear
 
 
 def read_mask(path: Path) -> Float[Tensor, "height width"]:
