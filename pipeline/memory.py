@@ -1,6 +1,9 @@
 """The memory of a run, planned before it starts: what each stage will need at most, and settings that fit.
 
-Measured basis (peak of the resident memory of the run and its children, 2 threads, CPU): see `needs`.
+Measured: peaks of resident memory, of the run and its children together, on two CPU threads with quality=draft.
+48 photos of 24 megapixels with masks and poses: ingest 2.8 GiB, masks 1.5, geometry 1.5, appearance 3.5, export 2.8
+alone and 3.7 after the others, as freed memory is kept. Masks made from photos of that size: 4.7; poses solved: 1.4.
+48 photos of 512 x 512: appearance 1.6, 2.2 with textures of 2048. More threads and GPUs were not measured.
 """
 
 import dataclasses
@@ -22,15 +25,18 @@ RESERVE = 256 * MIB  # of what the machine has left: for the system
 
 PHOTOS_PER_CHILD, LARGE_PX = 8, 60_000_000  # how ingest chooses its children
 BASE, BASE_INGEST, CHILD = 800 * MIB, 400 * MIB, 250 * MIB  # libraries and kernels: of the run, early on, of a child
-CHILD_PHOTO, MASK, PHOTO = 46, 30, 24  # bytes a pixel of a photo that is judged, of a mask, of a photo in linear light
+KEPT = 1.25  # freed memory that is kept in pieces too small for the next stage
+CHILD_PHOTO, PHOTO, FEATURES = 46, 24, 20  # bytes a pixel of a photo that is judged, in linear light, searched
+MASK, MADE_MASK = 20, 95  # bytes a pixel of a mask that came along, and of one that is made
 STEREO, GRID = 150, 100  # bytes a pixel that is compared, and a grid point
-FITTED, BATCH, TEXEL, VERTEX = 190, 2500, 200, 13_000  # bytes a pixel fitted, of a batch, a texel, a vertex' visibility
+FITTED, BATCH, TEXEL, VERTEX = 160, 2500, 200, 13_000  # bytes a pixel fitted, of a batch, a texel, a vertex' visibility
 LIT_VERTICES, EXPORTED, RENDERED = 60_000, 150, 170  # of the renders: vertices at most, bytes a texel and a pixel
 RENDER_PX = 2048**2
 
 # What may be lowered for a stage, in this order, by halves: section, key, least value.
 _KNOBS = {
     "ingest": (("runtime", "threads", 1),),
+    "poses": (("runtime", "threads", 1),),
     "masks": (("runtime", "threads", 1),),
     "geometry": (("geometry", "stereo_px", 5000), ("geometry", "grid_resolution", 65)),
     "appearance": (
@@ -52,6 +58,8 @@ class Load:
         largest_px: Pixels of the largest one, as the stages after ingest see it.
         total_px: Pixels of all of them, likewise.
         vertices: Of a mesh that the user brought; 0 without.
+        masked: Whether every photo came with a mask in a file.
+        posed: Whether poses came along.
     """
 
     photos: int
@@ -59,6 +67,8 @@ class Load:
     largest_px: int
     total_px: int
     vertices: int = 0
+    masked: bool = True
+    posed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +105,8 @@ def survey(source: Source, config: RunConfig, *, vertices: int = 0) -> Load:
         largest_px=max(shrunk + frames, default=0),
         total_px=sum(shrunk + frames),
         vertices=vertices,
+        masked=not source.videos and all(photo.mask for photo in source.photos),
+        posed=source.poses_path is not None,
     )
 
 
@@ -112,9 +124,10 @@ def needs(config: RunConfig, load: Load) -> dict[str, int]:
     fitted = min(config.appearance.max_pixels, load.total_px)
     texels = config.appearance.texture_px**2
     decoded = BASE + PHOTO * load.largest_px
-    return {
+    peaks = {
         "ingest": BASE_INGEST + children * (CHILD + CHILD_PHOTO * load.stored_px),
-        "masks": BASE + threads * MASK * load.largest_px,
+        "poses": BASE + (0 if load.posed else threads * FEATURES * load.largest_px),
+        "masks": BASE + threads * (MASK if load.masked else MADE_MASK) * load.largest_px,
         "geometry": decoded + load.photos * STEREO * config.geometry.stereo_px + GRID * grid,
         "appearance": decoded
         + FITTED * fitted
@@ -126,6 +139,7 @@ def needs(config: RunConfig, load: Load) -> dict[str, int]:
         + EXPORTED * texels
         + RENDERED * min(load.largest_px, RENDER_PX),
     }
+    return {stage: round(peak * (1 if stage == "ingest" else KEPT)) for stage, peak in peaks.items()}
 
 
 def plan(config: RunConfig, load: Load) -> Plan:
