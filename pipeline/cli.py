@@ -280,6 +280,11 @@ def _run(parsed: argparse.Namespace) -> int:
     from pipeline.progress import Reporter
 
     composed = config.load(overrides, parsed.config)
+    if parsed.config is None and not any(o.startswith("hardware=") for o in overrides):
+        from pipeline.runtime import on_gpu
+
+        if on_gpu(composed.runtime):
+            composed = config.load(["hardware=gpu", *overrides])
     told = {name: value for name in _WORLD if (value := getattr(parsed, name)) is not None}
     composed = dataclasses.replace(composed, world=dataclasses.replace(composed.world, **told))
     from pipeline.run import run

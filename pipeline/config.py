@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from pipeline.config_capture import IngestConfig, MasksConfig, PosesConfig
-from pipeline.config_checks import choose, require
+from pipeline.config_checks import choose, memory_bytes, require
 from pipeline.config_world import WorldConfig
 from pipeline.errors import UsageError
 
@@ -25,12 +25,15 @@ class RuntimeConfig:
             a GPU, else the embedded one, and says so.
         threads: CPU threads; 0 takes all cores.
         seed: Seed of every random choice. The same seed gives the same asset on the CPU.
+        max_memory: Memory that the run and its children may take ("6GiB"); "auto" takes what the machine or its control
+            group has left. Settings that need more are lowered before the run starts. A GPU's memory is not planned.
     """
 
     device: str = "auto"
     rasterizer: str = "auto"
     threads: int = 0
     seed: int = 0
+    max_memory: str = "auto"
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -38,13 +41,17 @@ class RuntimeConfig:
         choose(self, "rasterizer", ("auto", "cpu", "nvdiffrast"))
         require(self, "threads", low=0, high=1024)
         require(self, "seed", low=0, high=2**31 - 1)
+        if self.max_memory != "auto":
+            memory_bytes(self.max_memory)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeometryConfig:
-    """The visual hull, and what stereo finds inside of it.
+    """The visual hull, and what stereo finds inside of it; or a mesh that is there already.
 
     Attributes:
+        mesh: A mesh (GLB, OBJ or PLY) in the frame of the poses that came along. It takes the place of the hull as it
+            is: open surfaces, thin parts and every triangle stay, and its texture coordinates where they can be used.
         grid_resolution: Grid points along the longest side of the object's box.
         stereo: Whether hollows that no outline shows are looked for by comparing the photos.
         stereo_px: Pixels of a photo that the object covers when photos are compared, on average.
@@ -54,6 +61,7 @@ class GeometryConfig:
         min_component: Separate parts smaller than this share of the largest one's volume are dropped.
     """
 
+    mesh: str | None = None
     grid_resolution: int = 129
     stereo: bool = True
     stereo_px: int = 25_000
@@ -193,6 +201,9 @@ class RunConfig:
     export: ExportConfig = field(default_factory=ExportConfig)
 
 
+_PATH_KEYS = ("geometry.mesh=",)  # taken as they are: Hydra's grammar breaks on commas, brackets, blanks and "="
+
+
 def load(overrides: list[str], config_file: Path | None = None) -> RunConfig:
     """Compose a run's configuration from the shipped YAML files and the user's `key=value` overrides.
 
@@ -203,7 +214,12 @@ def load(overrides: list[str], config_file: Path | None = None) -> RunConfig:
     Raises:
         UsageError: For an unknown key (with the nearest name), a wrong type or a value out of range.
     """
+    paths = [o for o in overrides if o.startswith(_PATH_KEYS)]
+    overrides = [o for o in overrides if o not in paths]
     values = _composed(overrides) if config_file is None else _from_file(config_file, overrides)
+    for key, _, path in (o.partition("=") for o in paths):
+        section, _, name = key.partition(".")
+        values[section] = {**(values.get(section) or {}), name: path or None}
     config = _build(RunConfig, values, "")
     if not isinstance(config, RunConfig):
         raise UsageError("the configuration is not a mapping", path=config_file)

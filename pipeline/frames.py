@@ -110,6 +110,18 @@ def rotation_to_y_up(up: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
     return torch.eye(3, dtype=torch.float64) + cross + cross @ cross / (1 + cos)
 
 
+def z_up_from_y_up() -> Float[Tensor, "4 4"]:
+    """The rotation that undoes glTF's usual conversion of a world with +Z up: (x, y, z) becomes (x, -z, y)."""
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:3, :3] = rotation_to_y_up(torch.tensor([0.0, 0.0, 1.0])).mT
+    return turn
+
+
+def uv_from_bottom_left(uv: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+    """Texture coordinates with v down from the top left, of those with v up from the bottom left (OBJ, PLY)."""
+    return torch.stack([uv[..., 0], 1 - uv[..., 1]], -1)
+
+
 def equirect_uv_from_direction(direction: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
     """Longitude and latitude coordinates of world directions, as three.js and Blender read a light map.
 

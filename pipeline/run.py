@@ -6,8 +6,10 @@ from pathlib import Path
 
 from pipeline import config as configuration
 from pipeline.config import RunConfig
-from pipeline.discovery import Inputs, discover
+from pipeline.discovery import Inputs, Source, discover
 from pipeline.errors import UsageError
+from pipeline.formats.meshes import MeshFile, read_mesh
+from pipeline.memory import plan, survey
 from pipeline.passes import with_masks
 from pipeline.progress import Reporter
 from pipeline.runtime import make_runtime, versions
@@ -35,8 +37,13 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
     start = time.monotonic()
     model = masks.find_model(inputs.mask_model, config.masks)
     source = discover(inputs)
+    given = _given_mesh(config, source)
     if out.resolve() in {folder.resolve() for folder in (*inputs.images, *(p.path.parent for p in source.photos))}:
         raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
+    load = survey(source, config, vertices=0 if given.value is None else len(given.value.mesh.vertices))
+    planned = plan(config, load)
+    config = planned.config
+    reporter.line(planned.line)
     with lock(out):
         runtime = make_runtime(config.runtime)
         if runtime.note:
@@ -57,7 +64,7 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
         settled = workspace.stage(world.STAGE, config.world, posed)
         settled = with_edited_masks(settled, out)
         capture = workspace.stage(masks.STAGE, config.masks, settled, segmenter)
-        mesh = workspace.stage(geometry.STAGE, config.geometry, capture)
+        mesh = workspace.stage(geometry.STAGE, config.geometry, capture, given)
         blank = workspace.stage(unwrap.STAGE, config.unwrap, mesh)
         asset = workspace.stage(appearance.STAGE, config.appearance, capture, blank)
         exported = workspace.stage(export.STAGE, config.export, capture, asset)
@@ -76,3 +83,23 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
             },
         )
     return RunResult(asset=out / "asset.glb", preview=out / "preview.png", seconds=seconds)
+
+
+def _given_mesh(config: RunConfig, source: Source) -> Staged[MeshFile | None]:
+    """The mesh that the user brought, read before anything is computed, or none.
+
+    Raises:
+        UsageError: When no poses came along, in whose frame it could lie, or there is no such file.
+        InputError: When the file is damaged or holds no triangles.
+    """
+    if not config.geometry.mesh:
+        return Staged(value=None, key="")
+    path = Path(config.geometry.mesh).expanduser()
+    if source.poses_path is None:
+        raise UsageError(
+            "geometry.mesh lies in the frame of given poses, and none came along",
+            path=path,
+            remedy="name the poses that belong to the mesh with --poses",
+        )
+    given = read_mesh(path)
+    return Staged(value=given, key=given.sha256)

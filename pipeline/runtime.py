@@ -55,6 +55,11 @@ def make_runtime(config: RuntimeConfig) -> Runtime:
     )
 
 
+def on_gpu(config: RuntimeConfig) -> bool:
+    """Whether a run with these settings computes on a GPU; errors as in `make_runtime`."""
+    return _backend(config.device, config.rasterizer)[1].type == "cuda"
+
+
 def _backend(device: str, rasterizer: str) -> tuple[Rasterizer, torch.device, str]:
     """The rasteriser, the device that it computes on, and the note for the user."""
     gpu = torch.cuda.is_available()

@@ -31,7 +31,7 @@ LAYERS = (
     ("shading", "formats"),
     ("losses", "metrics"),
     ("config", "discovery"),
-    ("runtime", "warmup"),
+    ("runtime", "warmup", "memory"),
     ("workspace",),
     ("synthetic", "stages"),
     ("passes",),

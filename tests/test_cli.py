@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
+from pipeline.config import RunConfig
+from pipeline.errors import InterruptedRunError
 from tests.stage_context import picture, write_photos
 
 ROOT = Path(__file__).parents[1]
@@ -125,3 +127,29 @@ def test_a_bug_is_one_line_and_a_log(
     errors = capsys.readouterr().err
     assert errors.startswith("recon: error: internal error: ZeroDivisionError: a bug") and errors.count("\n") == 1
     assert "Traceback" in (tmp_path / "recon-error.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("gpu", "words", "steps"),
+    [
+        (True, [], 3000),
+        (True, ["quality=draft"], 1000),
+        (True, ["hardware=cpu"], 500),
+        (True, ["appearance.steps=9"], 9),
+        (False, [], 500),
+        (False, ["hardware=gpu"], 3000),
+    ],
+)
+def test_the_device_chooses_the_column_of_the_quality(
+    gpu: bool, words: list[str], steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def ended(config: RunConfig, **rest: object) -> None:
+        taken.append(config)
+        raise InterruptedRunError("enough")
+
+    monkeypatch.setattr("pipeline.runtime.on_gpu", lambda config: gpu)
+    monkeypatch.setattr("pipeline.run.run", ended)
+    assert cli.main(["run", "--images", str(tmp_path), *words]) == InterruptedRunError.exit_code
+    assert taken[0].appearance.steps == steps

@@ -35,6 +35,17 @@ def test_overrides_win_over_the_quality_wherever_they_stand() -> None:
         assert (composed.appearance.steps, composed.appearance.texture_px) == (7, 512)
 
 
+def test_each_quality_has_a_column_of_numbers_for_the_gpu() -> None:
+    for quality in sorted(path.stem for path in (FOLDER / "quality").glob("*.yaml")):
+        cpu, gpu = (config.load([f"quality={quality}", f"hardware={name}"]) for name in ("cpu", "gpu"))
+        assert cpu == config.load([f"quality={quality}"])
+        for section, name in (("geometry", "grid_resolution"), ("appearance", "steps"), ("appearance", "batch_px")):
+            assert getattr(getattr(gpu, section), name) > getattr(getattr(cpu, section), name)
+        assert gpu.unwrap.pack_px == gpu.appearance.texture_px
+    standard = config.load(["hardware=gpu", "appearance.steps=7"])
+    assert (standard.geometry.grid_resolution, standard.appearance.steps) == (257, 7)
+
+
 def test_whole_numbers_pass_as_floats_but_not_the_other_way() -> None:
     assert config.load(["unwrap.timeout_s=60"]).unwrap.timeout_s == 60.0
     assert "appearance.steps=7.5 is not int" in refusal("appearance.steps=7.5")

@@ -11,12 +11,14 @@ from pipeline.geometry.mesh_ops import (
     drop_unused,
     face_components,
     face_normals,
+    has_border,
     keep_solid_parts,
     open_edges,
     signed_volume,
+    split_at_creases,
 )
 from pipeline.geometry.normals import angle_weighted_normals, vertex_normals
-from tests.shapes import area, capsule_sdf, grid, points, sphere, sphere_sdf
+from tests.shapes import area, bumpy_sphere, capsule_sdf, grid, points, sphere, sphere_sdf
 
 CUBE = torch.tensor([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=torch.float64)
 SIDES = torch.tensor([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
@@ -139,3 +141,12 @@ def test_normals_are_the_same_for_any_thread_count():
         results.append((normals.detach(), leaf.grad))
     torch.set_num_threads(before)
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
+
+
+def test_creases_split_where_the_surface_bends_and_nowhere_else() -> None:
+    surface, faces = bumpy_sphere(40, 60)
+    vertices, same = split_at_creases(surface, faces, crease_deg=45.0)
+    assert len(vertices) == len(surface) and torch.equal(vertices[same], surface[faces])
+    vertices, split = split_at_creases(surface, faces, crease_deg=1.0)
+    assert len(vertices) > 2 * len(surface) and torch.equal(vertices[split], surface[faces])
+    assert has_border(surface, faces[1:]) and not has_border(vertices, split)

@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 2**31
+STRIP_ROWS = 256  # what is computed at a time where the whole of a large photo would need gigabytes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -225,8 +226,12 @@ def read_linear(path: Path) -> Float32[np.ndarray, "height width 3"]:
     pixels = read_deep(path)
     if pixels.dtype == np.float32:
         return pixels
-    encoded = torch.from_numpy(pixels / np.float32(np.iinfo(pixels.dtype).max))
-    return linear_from_srgb(encoded).numpy()
+    most = np.iinfo(pixels.dtype).max  # a table of the levels needs a fifth of the memory that a formula would
+    levels = linear_from_srgb(torch.arange(most + 1, dtype=torch.float32) / most).numpy()
+    linear = np.empty(pixels.shape, np.float32)
+    for row in range(0, len(pixels), STRIP_ROWS):  # an index takes eight bytes a value
+        linear[row : row + STRIP_ROWS] = levels[pixels[row : row + STRIP_ROWS]]
+    return linear
 
 
 def read_mask(path: Path) -> Float[Tensor, "height width"]:
@@ -240,7 +245,9 @@ def read_mask(path: Path) -> Float[Tensor, "height width"]:
     found = _channels(decode(read_regular(path, max_bytes=MAX_FILE_BYTES), path))
     if found.alpha is not None and np.ptp(found.alpha) > 0:
         return _coverage(found.alpha if found.deep_alpha is None else found.deep_alpha)
-    return luminance(_coverage(found.rgb if found.deep_rgb is None else found.deep_rgb)).clamp(0, 1)
+    levels = found.rgb if found.deep_rgb is None else found.deep_rgb
+    strips = (levels[row : row + STRIP_ROWS] for row in range(0, len(levels), STRIP_ROWS))
+    return torch.cat([luminance(_coverage(strip)).clamp(0, 1) for strip in strips])
 
 
 def _coverage(levels: UInt8[np.ndarray, "..."] | UInt16[np.ndarray, "..."]) -> Float[Tensor, "..."]:

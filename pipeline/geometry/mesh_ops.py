@@ -59,3 +59,38 @@ def open_edges(faces: Int[Tensor, "faces 3"]) -> int:
     edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
     _, count = torch.unique(edges, dim=0, return_counts=True)
     return int((count != 2).sum())
+
+
+def has_border(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]) -> bool:
+    """Whether the surface ends somewhere, so that its back can be seen; vertices in one place count as one."""
+    _, welded = torch.unique(vertices, dim=0, return_inverse=True)
+    faces = welded[faces]
+    edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
+    _, count = torch.unique(edges, dim=0, return_counts=True)
+    return bool((count == 1).any())
+
+
+def split_at_creases(
+    vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"], *, crease_deg: float
+) -> tuple[Float[Tensor, "split 3"], Int[Tensor, "faces 3"]]:
+    """Give the two sides of every edge sharper than `crease_deg` vertices of their own, so that normals stay apart.
+
+    Corners at one vertex stay one as long as flatter edges lead from one to the next.
+    """
+    normal = torch.nn.functional.normalize(face_normals(vertices.double(), faces), dim=1).numpy()
+    f = faces.numpy().astype(np.int64)
+    corner = np.arange(f.size).reshape(f.shape)
+    start, end = corner.reshape(-1), np.roll(corner, -1, 1).reshape(-1)  # the two corners of each edge
+    of = f.reshape(-1)
+    forward = of[start] < of[end]
+    low, high = np.where(forward, start, end), np.where(forward, end, start)
+    order = np.lexsort([of[high], of[low]])
+    low, high = low[order], high[order]
+    same = (of[low][1:] == of[low][:-1]) & (of[high][1:] == of[high][:-1])
+    cosine = (normal[low[1:] // 3] * normal[low[:-1] // 3]).sum(1)
+    flat = np.flatnonzero(same & (cosine > np.cos(np.radians(crease_deg))))
+    links = np.concatenate([np.stack([ends[flat], ends[flat + 1]], 1) for ends in (low, high)])
+    graph = coo_matrix((np.ones(len(links), np.int8), (links[:, 0], links[:, 1])), shape=(f.size, f.size))
+    _, label = connected_components(graph, directed=False)
+    _, first = np.unique(label, return_index=True)
+    return vertices[torch.from_numpy(of[first])], torch.from_numpy(label.reshape(f.shape).astype(np.int64))

@@ -8,6 +8,7 @@ import torch
 from pipeline.config import AppearanceConfig
 from pipeline.errors import CaptureError
 from pipeline.formats.tensors import load_asset, save_asset
+from pipeline.geometry import mesh_ops
 from pipeline.geometry.normals import vertex_normals
 from pipeline.scene import Asset, Capture, Environment, Material
 from pipeline.shading.render import vertex_uvs
@@ -73,6 +74,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
             base_color=maps[..., :3].contiguous(),
             orm=maps[..., [5, 3, 4]],
             confidence=(seen / (seen + 4)).clamp(0, 1),
+            double_sided=mesh_ops.has_border(mesh.vertices, mesh.faces),
         ),
         environment=Environment(coefficients=environment.coefficients.detach().cpu(), basis=environment.basis),
         provenance=figures,

@@ -22,6 +22,7 @@ from pipeline.shading.render import Picture, light_mesh, render
 from pipeline.stages.export_preview import preview_row, srgb_bytes
 from pipeline.workspace import Stage, StageContext, write_json
 
+RENDER_PX = 2048  # longest side of the renders: a picture of 24 megapixels would need 8 GiB of maps
 FILES = ("asset.glb", "cameras.json", "light.hdr", "preview.png")
 
 
@@ -57,9 +58,10 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     shown = _spread(views, config.preview_views)
     for index, view in enumerate(shown):
         context.progress(0.2 + 0.8 * index / len(shown), f"preview of {view.name}")
-        picture = render(placed, scene, view.camera, context.runtime.rasterizer)
+        camera = view.camera.scaled(min(1.0, RENDER_PX / max(view.camera.width, view.camera.height)))
+        picture = render(placed, scene, camera, context.runtime.rasterizer)
         _write_render(picture, folder / "render" / f"{Path(view.name).stem}.png")
-        rows.append(preview_row(read_view_image(view, view.camera.width, view.camera.height), picture))
+        rows.append(preview_row(read_view_image(view, camera.width, camera.height), picture))
     images.write_png(folder / "preview.png", srgb_bytes(torch.cat(rows)))
     write_json(
         folder / "placement.json",
@@ -131,4 +133,4 @@ def _summary(exported: Exported) -> str:
     return f"asset.glb of {size:.1f} MiB, cameras, light, preview"
 
 
-STAGE = Stage(name="export", version=2, compute=export, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="export", version=3, compute=export, save=_save, load=_load, summary=_summary)

@@ -1,4 +1,4 @@
-"""Geometry: the visual hull of the masks, hollowed by stereo, as a closed triangle mesh."""
+"""Geometry: the visual hull of the masks, hollowed by stereo, as a closed triangle mesh; or the user's own mesh."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pipeline.config import GeometryConfig
 from pipeline.errors import CaptureError
+from pipeline.formats.meshes import MeshFile
 from pipeline.formats.tensors import load_asset, save_asset
 from pipeline.formats.views import read_view_mask
 from pipeline.geometry import mesh_ops
@@ -17,10 +18,18 @@ from pipeline.geometry.outline import mask_distance
 from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.geometry.visual_hull import hull_sdf
 from pipeline.scene import Asset, Capture, Mesh
+from pipeline.stages.geometry_given import place_given
 from pipeline.stages.geometry_stereo import carve_hollows
 from pipeline.workspace import Stage, StageContext
 
 MASK_PX_PER_CELL = 6  # masks finer than this against a grid cell add nothing to the hull
+
+
+def shape(capture: Capture, given: MeshFile | None, config: GeometryConfig, context: StageContext) -> Mesh:
+    """The mesh that the user brought, or else the one that masks and photos tell."""
+    if given is not None:
+        return place_given(capture, given, config.max_faces, context)
+    return carve(capture, config, context)
 
 
 def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Mesh:
@@ -98,4 +107,4 @@ def _summary(mesh: Mesh) -> str:
     return f"{len(mesh.faces)} triangles"
 
 
-STAGE = Stage(name="geometry", version=2, compute=carve, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="geometry", version=2, compute=shape, save=_save, load=_load, summary=_summary)

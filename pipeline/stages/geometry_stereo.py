@@ -92,18 +92,18 @@ def _stereo_views(
     capture: Capture, mesh: Mesh, margin: float, object_px: int, rasterizer: Rasterizer
 ) -> list[StereoView]:
     """The photos at the size at which they are compared; the hull may be off by `margin`."""
-    masks = [None if v.mask_path is None else images.read_mask(v.mask_path).numpy() for v in capture.views]
-    covered = float(np.mean([m.sum() for m in masks if m is not None] or [1.0]))
+    paths = [view.mask_path for view in capture.views if view.mask_path is not None]
+    covered = float(np.mean([images.read_mask(path).numpy().sum() for path in paths] or [1.0]))
     scale = min(1.0, (object_px / max(covered, 1.0)) ** 0.5)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     reach = REACH * float((capture.object_box[1] - capture.object_box[0]).norm())
 
-    def stereo_view(view: View, mask: Float[np.ndarray, "_ _"] | None) -> StereoView:
+    def stereo_view(view: View) -> StereoView:
         camera = view.camera.scaled(scale)
         buffer = render_gbuffer(rasterizer, mesh, normals, camera)
         shown: Bool[np.ndarray, "_ _"] = buffer.mask[0].cpu().numpy()
-        if mask is not None:
-            shown = shown & (resize(mask, camera.width, camera.height) > INSIDE)
+        if view.mask_path is not None:  # read again: all masks of large photos together need gigabytes
+            shown = shown & (resize(images.read_mask(view.mask_path).numpy(), camera.width, camera.height) > INSIDE)
         near = np.where(shown, buffer.depth[0].cpu().numpy() - margin, 0).astype(np.float32)
         camera_from_world = camera.cam_from_world[:3, :3].to(buffer.normal)
         srgb = srgb_from_linear(read_view_image(view, camera.width, camera.height)).numpy()
@@ -115,7 +115,7 @@ def _stereo_views(
             normal=np.ascontiguousarray((buffer.normal[0] @ camera_from_world.mT).cpu().numpy()),
         )
 
-    return [stereo_view(view, mask) for view, mask in zip(capture.views, masks, strict=True)]
+    return [stereo_view(view) for view in capture.views]
 
 
 def _angles(capture: Capture) -> Float[np.ndarray, "views views"]:

@@ -1,5 +1,6 @@
-"""Unwrap: texture coordinates, made in a child process by one of two libraries."""
+"""Unwrap: texture coordinates, kept where the mesh has some, else made in a child process by one of two libraries."""
 
+import dataclasses
 from pathlib import Path
 
 from pipeline.child import run_child
@@ -7,15 +8,25 @@ from pipeline.config import UnwrapConfig
 from pipeline.errors import NativeCrashError, ReconError, ResourceError
 from pipeline.formats.tensors import load_asset, save_asset
 from pipeline.scene import Asset, Mesh
+from pipeline.stages.unwrap_given import why_unusable
 from pipeline.workspace import Stage, StageContext
 
 
 def unwrap(mesh: Mesh, config: UnwrapConfig, context: StageContext) -> Asset:
     """Cut the mesh into charts and pack them; when the chosen library fails or is too slow, the other one does it.
 
+    A mesh that has usable texture coordinates keeps them.
+
     Raises:
         ReconError: When both libraries fail.
     """
+    if mesh.uvs is not None:
+        reason, measured = why_unusable(mesh, context.runtime.rasterizer)
+        if not reason:
+            context.metrics.update(measured)
+            return Asset(mesh=dataclasses.replace(mesh, uvs=mesh.uvs.clamp(0, 1)))
+        context.warn(f"the texture coordinates of the mesh are not kept: {reason}")
+        mesh = Mesh(vertices=mesh.vertices, faces=mesh.faces)
     other = {"xatlas": "uvunwrap", "uvunwrap": "xatlas"}[config.method]
     failure: ReconError | None = None
     for method in (config.method, other):
@@ -68,4 +79,4 @@ def _summary(asset: Asset) -> str:
     return f"{0 if uvs is None else len(uvs)} texture coordinates"
 
 
-STAGE = Stage(name="unwrap", version=1, compute=unwrap, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="unwrap", version=2, compute=unwrap, save=_save, load=_load, summary=_summary)
