@@ -1,5 +1,6 @@
 """Judging a finished run against the truth: views, maps, relit views, surface."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class Effort:
 
     views: int = 6
     relit_views: int = 6
-    samples: int = 64
+    samples: int = 32
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -159,7 +160,7 @@ class Judge:
 def spread(items: Sequence[T], count: int) -> list[T]:
     """At most `count` of the items, evenly spread."""
     count = min(count, len(items))
-    return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]
+    return [items[math.ceil((i + 0.5) * len(items) / count - 1)] for i in range(count)]
 
 
 def _true_light(light: TrueLight | None) -> Float[Tensor, "rows columns 3"]:

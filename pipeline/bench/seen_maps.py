@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import conv2d, normalize
 
-from pipeline.bench.tracer import Placed
+from pipeline.bench.tracer import FILTER_PX, Placed
 from pipeline.geometry.tangents import mikktspace_tangents
 from pipeline.raster.gbuffer import render_gbuffer
 from pipeline.raster.rasterizer import Rasterizer
@@ -56,13 +56,24 @@ def seen_maps(placed: Placed, camera: Camera, rasterizer: Rasterizer) -> SeenMap
     normal = normalize(normal, dim=-1) * seen_from_behind(placed.mesh, points, wo)
     full = torch.zeros(*mask.shape, 9)
     full[mask] = torch.cat([torch.ones(len(normal), 1), values[:, :3], values[:, 4:6], normal], 1)
-    sums = full.unflatten(1, (-1, SAMPLES)).unflatten(0, (-1, SAMPLES)).sum((1, 3))
+    sums = _filtered(full)
     covered = sums[..., 0]
-    means = sums[..., 1:] / covered.clamp_min(1)[..., None]
+    means = sums[..., 1:] / covered.clamp_min(1e-6)[..., None]
     return SeenMaps(
-        mask=covered > SAMPLES**2 / 2,
+        mask=covered > 0.5,
         base_color=means[..., :3],
         roughness=means[..., 3],
         metallic=means[..., 4],
         normal=normalize(means[..., 5:], dim=-1),
     )
+
+
+def _filtered(samples: Float[Tensor, "rows columns channels"]) -> Float[Tensor, "height width channels"]:
+    """Pixels from samples of their own and of the next pixels, weighed as the path tracer does."""
+    offset = (torch.arange(3 * SAMPLES) + 0.5) / SAMPLES - 1.5
+    weight = torch.softmax(-0.5 * (offset / FILTER_PX) ** 2, 0)
+    planes = samples.movedim(-1, 0)[:, None]
+    for kernel, stride in ((weight[:, None], (SAMPLES, 1)), (weight[None], (1, SAMPLES))):
+        padding = (SAMPLES if stride[0] > 1 else 0, SAMPLES if stride[1] > 1 else 0)
+        planes = conv2d(planes, kernel[None, None], stride=stride, padding=padding)
+    return planes[:, 0].movedim(0, -1)

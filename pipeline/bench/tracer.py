@@ -19,7 +19,8 @@ from pipeline.scene import Camera, Material, Mesh
 
 LONGEST_PATH = 5  # segments from the camera on; 2 is direct light alone
 _LEAST_ALPHA = 1e-3
-_FILTER_PX = 0.21  # standard deviation of Blackman and Harris's filter 1.5 pixels wide, with which Blender renders
+_MARGIN_PX = 3
+FILTER_PX = 0.42  # standard deviation of the filter of Blackman and Harris that Blender renders with, 3 pixels wide
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,6 +52,7 @@ class Tracer:
 
     def __init__(self, placed: Placed) -> None:
         self._mi = load_mitsuba()
+        self._vertices = placed.mesh.vertices
         self._shapes = _shapes(self._mi, placed)
         self._integrator = self._mi.load_dict({"type": "path", "max_depth": LONGEST_PATH, "hide_emitters": True})
         self._scene: Any = None
@@ -77,12 +79,17 @@ class Tracer:
             samples: Paths per pixel.
             seed: Pictures of different seeds have independent noise.
         """
+        left, top, right, bottom = self._frame(camera)
         film = {
             "type": "hdrfilm",
             "width": camera.width,
             "height": camera.height,
+            "crop_offset_x": left,
+            "crop_offset_y": top,
+            "crop_width": right - left,
+            "crop_height": bottom - top,
             "pixel_format": "rgba",
-            "rfilter": {"type": "gaussian", "stddev": _FILTER_PX},
+            "rfilter": {"type": "gaussian", "stddev": FILTER_PX},
         }
         pose = mitsuba_pose_from_gl_pose(gl_pose_from_cam_from_world(camera.cam_from_world))
         distance = float(camera.camera_center.norm())
@@ -99,8 +106,21 @@ class Tracer:
             "sampler": {"type": "independent", "sample_count": samples},
         }
         sensor = self._mi.load_dict(sensor)
-        picture = self._mi.render(self._scene, sensor=sensor, integrator=self._integrator, spp=samples, seed=seed)
-        return torch.from_numpy(np.array(picture)).float()
+        traced = self._mi.render(self._scene, sensor=sensor, integrator=self._integrator, spp=samples, seed=seed)
+        picture = torch.zeros(camera.height, camera.width, 4)
+        picture[top:bottom, left:right] = torch.from_numpy(np.array(traced)).float()
+        return picture
+
+    def _frame(self, camera: Camera) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the pixels that the asset may cover: the others need no paths."""
+        pixels, depth = camera.project(self._vertices)
+        size = torch.tensor([camera.width, camera.height])
+        if not bool((depth > 0).all()):
+            return 0, 0, camera.width, camera.height
+        low = (pixels.amin(0) - _MARGIN_PX).floor().long().clamp_min(0).minimum(size - 1)
+        high = (pixels.amax(0) + _MARGIN_PX).ceil().long().minimum(size).maximum(low + 1)
+        (left, top), (right, bottom) = low.tolist(), high.tolist()
+        return left, top, right, bottom
 
 
 def load_mitsuba() -> Any:  # noqa: ANN401  # a module without types

@@ -64,8 +64,8 @@ class TrueView:
             InputError: When the picture cannot be read or has another size than its camera.
         """
         photo = decode_photo(self.picture)
-        rgb = torch.from_numpy(photo.rgb)
-        alpha = torch.full(rgb.shape[:2], 255) if photo.alpha is None else torch.from_numpy(photo.alpha)
+        rgb = torch.tensor(photo.rgb)
+        alpha = torch.full(rgb.shape[:2], 255) if photo.alpha is None else torch.tensor(photo.alpha)
         if rgb.shape[:2] != (self.camera.height, self.camera.width):
             raise InputError(
                 f"{rgb.shape[1]} x {rgb.shape[0]} pixels, its camera says {self.camera.width} x {self.camera.height}",
