@@ -151,7 +151,7 @@ def _shapes(mi: Any, placed: Placed) -> dict[str, Any]:  # noqa: ANN401
     for name, some, sign in (("asset", ~mirrored, 1.0), ("mirrored", mirrored, -1.0)):
         if bool(some.any()):
             stored = (material.normal - 0.5) * torch.tensor([1.0, sign, 1.0]) + 0.5
-            bumpy = {"type": "normalmap", "normalmap": _texture(mi, stored, material), "bsdf": _surface(mi, material)}
+            bumpy = {"type": "normalmap", "use_shadowing_function": False, "normalmap": _texture(mi, stored, material), "bsdf": _surface(mi, material)}
             shapes[name] = _shape(mi, placed, some, bumpy)
     return shapes
 
