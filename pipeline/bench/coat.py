@@ -51,4 +51,8 @@ def _fitted() -> Float[Tensor, "entries 2"]:
 def fresnel(cosine: Float[Tensor, "..."], index: float = 1.5) -> Float[Tensor, "..."]:
     """Share of unpolarised light that a smooth dielectric mirrors."""
     g = torch.sqrt(index**2 - 1 + cosine**2)
-    return 0.5 * ((g - cosine) / (g + cosine)) ** 2 * (1 + ((cosine * (g + cosine) - 1) / (cosine * (g - cosine) + 1)) ** 2)
+    return (
+        0.5
+        * ((g - cosine) / (g + cosine)) ** 2
+        * (1 + ((cosine * (g + cosine) - 1) / (cosine * (g - cosine) + 1)) ** 2)
+    )

@@ -56,7 +56,7 @@ class ViewFigures:
 
 
 def over_white(picture: Float[Tensor, "height width 4"]) -> Float[Tensor, "height width 3"]:
-    """sRGB of a traced picture over white, mixed in sRGB as viewers of PNG files do."""
+    """A traced picture over white in sRGB, mixed in sRGB as viewers of PNG files do."""
     alpha = picture[..., 3:].clamp(0, 1)
     straight = torch.where(alpha > 1e-4, picture[..., :3] / alpha.clamp_min(1e-4), 0)
     return srgb_from_linear(straight) * alpha + 1 - alpha

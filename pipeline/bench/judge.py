@@ -17,7 +17,7 @@ from pipeline.bench.seen_maps import SeenMaps, seen_maps
 from pipeline.bench.sheets import write_map_sheet, write_relit_sheet
 from pipeline.bench.surfaces import compare_surfaces
 from pipeline.bench.tracer import Tracer
-from pipeline.bench.truth import TrueLight, TrueMaps, Truth, TrueView
+from pipeline.bench.truth import TrueLight, TrueMaps, TrueView, Truth
 from pipeline.errors import InputError
 from pipeline.formats.light_maps import read_light
 from pipeline.formats.ply import read_ply

@@ -71,7 +71,9 @@ def surface_samples(
     return (1 - u) * a[at] + u * (1 - v) * b[at] + u * v * c[at]
 
 
-def _nearest(points: Float[np.ndarray, "points 3"], surface: Float[np.ndarray, "dense 3"]) -> Float[np.ndarray, "points"]:
+def _nearest(
+    points: Float[np.ndarray, "points 3"], surface: Float[np.ndarray, "dense 3"]
+) -> Float[np.ndarray, "points"]:
     return KDTree(surface, balanced_tree=False).query(points)[0]
 
 

@@ -151,7 +151,12 @@ def _shapes(mi: Any, placed: Placed) -> dict[str, Any]:  # noqa: ANN401
     for name, some, sign in (("asset", ~mirrored, 1.0), ("mirrored", mirrored, -1.0)):
         if bool(some.any()):
             stored = (material.normal - 0.5) * torch.tensor([1.0, sign, 1.0]) + 0.5
-            bumpy = {"type": "normalmap", "use_shadowing_function": False, "normalmap": _texture(mi, stored, material), "bsdf": _surface(mi, material)}
+            bumpy = {
+                "type": "normalmap",
+                "use_shadowing_function": False,
+                "normalmap": _texture(mi, stored, material),
+                "bsdf": _surface(mi, material),
+            }
             shapes[name] = _shape(mi, placed, some, bumpy)
     return shapes
 
@@ -175,7 +180,7 @@ def _shape(mi: Any, placed: Placed, some: Tensor, surface: dict[str, Any]) -> ob
 
 
 def _surface(mi: Any, material: Material) -> dict[str, Any]:  # noqa: ANN401
-    """glTF's metallic-roughness model as a blend of lobes.
+    """The metallic-roughness model of glTF as a blend of lobes.
 
     A metal is `principled`'s: GGX with Schlick's Fresnel term from the base colour. A dielectric is not, as Disney's
     diffuse term has no equal in glTF: its gloss is a GGX lobe with the Fresnel term of index 1.5 (f0 = 0.04), that of

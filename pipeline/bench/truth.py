@@ -58,7 +58,7 @@ class TrueView:
     environment: str
 
     def pixels(self) -> Float[Tensor, "height width 4"]:
-        """sRGB and straight alpha in [0, 1].
+        """The picture, sRGB and straight alpha in [0, 1].
 
         Raises:
             InputError: When the picture cannot be read or has another size than its camera.
@@ -185,8 +185,7 @@ def _views(folder: Path, name: str, turn: Float[Tensor, "4 4"]) -> tuple[TrueVie
     frames = read_transforms(path)
     document = json.loads(read_regular(path, max_bytes=2**26))
     return tuple(
-        _view(frame, {**document, **told}, folder, turn)
-        for frame, told in zip(frames, document["frames"], strict=True)
+        _view(frame, {**document, **told}, folder, turn) for frame, told in zip(frames, document["frames"], strict=True)
     )
 
 

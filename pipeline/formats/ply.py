@@ -20,7 +20,7 @@ def read_ply(path: Path) -> tuple[Float[Tensor, "vertices 3"], Int[Tensor, "face
     """
     data = read_regular(path, max_bytes=2**31)
     try:
-        mesh = trimesh.load(io.BytesIO(data), file_type="ply", process=False)
+        mesh = trimesh.load_mesh(io.BytesIO(data), file_type="ply", process=False)
         vertices, faces = torch.tensor(mesh.vertices), torch.tensor(mesh.faces)
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise InputError(f"is no PLY mesh: {error}", path=path) from error
