@@ -96,8 +96,9 @@ def ssim(
     """
 
     def blurred(values: Tensor) -> np.ndarray:
-        return gaussian_filter(values.double().numpy(), (1.5, 1.5, 0), truncate=3.5)
+        return gaussian_filter(values.numpy(), (1.5, 1.5, 0), truncate=3.5)
 
+    first, second, true = first.double(), second.double(), true.double()
     mean, true_mean = blurred((first + second) / 2), blurred(true)
     mean_squared = blurred(first) * blurred(second)
     variance = blurred(first * second) - mean_squared

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # Heading, where the figure stands in a capture's record, factor, format.
-_COLUMNS: tuple[tuple[str, str, float, str], ...] = (
+_COLUMNS: tuple[tuple[str, str, int | float, str], ...] = (
     ("view dB", "view.psnr_db", 1, ".1f"),
     ("SSIM", "view.ssim", 1, ".3f"),
     ("relit dB", "relit.psnr_db", 1, ".1f"),
@@ -46,7 +46,7 @@ def table(records: Sequence[dict[str, Any]]) -> list[str]:
     return [lines[0], rule, *lines[1:]]
 
 
-def _cell(record: dict[str, Any], heading: str, where: str, factor: float, form: str) -> str:
+def _cell(record: dict[str, Any], heading: str, where: str, factor: int | float, form: str) -> str:
     value: Any = record
     for key in where.split("."):
         value = None if value is None else value.get(key)
