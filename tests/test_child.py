@@ -124,6 +124,7 @@ def test_a_command_is_measured_with_what_it_starts(tmp_path: Path, monkeypatch) 
         "print('said', sys.argv[1:])\n"
         "sys.exit(7)\n"
     )
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     usage = run_command(["run", "a b"], log=tmp_path / "logs" / "run.log")
     assert usage.code == 7
