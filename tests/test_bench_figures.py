@@ -159,4 +159,4 @@ def test_alignment_says_how_far_cameras_are_off(tmp_path):
 
 def test_views_are_spread_as_the_independent_judge_spreads_them():
     assert spread(range(12), 6) == [0, 2, 4, 6, 8, 10]
-    assert spread(range(5), 9) == [0, 1, 2, 3, 4] and spread(range(12), 1) == [5] and spread([], 3) == []
+    assert spread(range(5), 9) == [0, 1, 2, 3, 4] and spread(range(12), 3) == [2, 6, 10] and spread([], 3) == []

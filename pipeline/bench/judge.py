@@ -1,6 +1,5 @@
 """Judging a finished run against the truth: views, maps, relit views, surface."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -160,7 +159,7 @@ class Judge:
 def spread(items: Sequence[T], count: int) -> list[T]:
     """At most `count` of the items, evenly spread."""
     count = min(count, len(items))
-    return [items[math.ceil((i + 0.5) * len(items) / count - 1)] for i in range(count)]
+    return [items[round((i + 0.5) * len(items) / count - 0.5)] for i in range(count)]
 
 
 def _true_light(light: TrueLight | None) -> Float[Tensor, "rows columns 3"]:
