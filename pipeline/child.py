@@ -4,12 +4,14 @@ import contextlib
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from pipeline.errors import NativeCrashError, ReconError, ResourceError
 
 GRACE_S = 5.0
 POLL_S = 1.0
+MEMORY_POLL_S = 0.25
 
 Arguments = dict[str, Any]
 Progress = Callable[[float, str], None]
@@ -52,7 +55,7 @@ def run_child(
             stdout=subprocess.PIPE,
             stderr=log_file,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            env=_environment(),
         )
     watch = _Watch(process, timeout_s=timeout_s, stall_s=stall_s)
     watch.start()
@@ -72,6 +75,81 @@ def run_child(
     crash = NativeCrashError(f"{target} {how} {name}", remedy="run again; if it dies again, report the log", log=log)
     crash.died_of = name
     raise crash
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a command took, with all processes that it started.
+
+    Attributes:
+        code: Its exit code; minus the signal's number when it died of one.
+        wall_s: Time from start to end.
+        cpu_s: Processor time of all of them.
+        peak_mib: Largest resident memory of all of them together, looked at every quarter of a second; pages that
+            they share count for each. None where the system has no /proc.
+    """
+
+    code: int
+    wall_s: float
+    cpu_s: float
+    peak_mib: float | None
+
+
+def run_command(arguments: Sequence[str], *, log: Path) -> Usage:
+    """Run `recon` with these arguments in a process of its own; what it prints goes to `log`.
+
+    It gets SIGTERM, then SIGKILL, when this process is interrupted.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start, before = time.monotonic(), _children_s()
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=_environment(),
+        )
+    peak = None
+    try:
+        while process.poll() is None:
+            if (now := _tree_mib(process.pid)) is not None:
+                peak = max(peak or 0.0, now)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(MEMORY_POLL_S)
+    finally:
+        _kill(process)
+    wall_s, cpu_s = time.monotonic() - start, _children_s() - before
+    return Usage(code=process.returncode, wall_s=wall_s, cpu_s=cpu_s, peak_mib=peak)
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def _children_s() -> float:
+    """Processor time of all children that ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _tree_mib(root: int) -> float | None:
+    """Resident memory of a process and all that descend from it; none without /proc."""
+    parents, pages = dict[int, int](), dict[int, int]()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, fields = stat.read_text().rpartition(")")
+        except OSError:
+            continue  # it ended meanwhile
+        process = int(name.split()[0])
+        parents[process], pages[process] = int(fields.split()[1]), int(fields.split()[21])
+    if root not in parents:
+        return None
+    tree = {root}
+    while grown := {p for p, parent in parents.items() if parent in tree} - tree:
+        tree |= grown
+    return sum(pages[p] for p in tree) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 class _Watch(threading.Thread):

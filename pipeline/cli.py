@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_check(commands)
     _add_render(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -271,6 +272,45 @@ def _rgb(text: str) -> tuple[float, float, float]:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not three numbers R,G,B") from error
     return red, green, blue
+
+
+def _add_bench(commands: _Commands) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="run captures whose truth is known, and measure how far the assets are from it",
+        description="Run captures whose truth is known, and measure how far the assets are from it. A path tracer "
+        "(Mitsuba 3, the extra bench) lights the exported files anew; docs/bench.md says what each figure means.",
+        epilog="Writes OUT/bench.json, and for each capture OUT/NAME with bench.json, pictures and the run. The exit "
+        "code is that of the first capture that failed; the others are judged all the same. Settings are recon run's.",
+    )
+    add = bench.add_argument
+    add("words", nargs="*", metavar="DIR|key=value", help="captures with truth, and settings of their runs")
+    add("--out", type=Path, default=Path("bench"), metavar="DIR", help="where all of it goes (default: bench)")
+    add("--asset", type=Path, action="append", default=[], metavar="RUN", help="judge this finished run, or .glb")
+    add("--views", type=int, default=6, metavar="N", help="test views that are looked at (default 6)")
+    add("--relit-views", type=int, default=6, metavar="N", help="relit views likewise (default 6)")
+    add("--samples", type=int, default=32, metavar="N", help="paths per pixel (default 32)")
+    add("--quiet", action="store_true", help="print warnings and errors only")
+    bench.set_defaults(run=_bench)
+
+
+def _bench(parsed: argparse.Namespace) -> int:
+    words = [*parsed.words, *parsed.rest]
+    folders = [w for w in words if not w.startswith("-") and ("=" not in w or Path(w).is_dir())]
+    settings = _overrides([w for w in words if w not in folders])
+    from pipeline.bench.command import BenchRequest, bench
+    from pipeline.progress import Reporter
+
+    request = BenchRequest(
+        captures=tuple(Path(folder) for folder in folders),
+        assets=tuple(parsed.asset),
+        settings=tuple(settings),
+        out=parsed.out,
+        views=parsed.views,
+        relit_views=parsed.relit_views,
+        samples=parsed.samples,
+    )
+    return bench(request, Reporter(quiet=parsed.quiet))
 
 
 def _run(parsed: argparse.Namespace) -> int:

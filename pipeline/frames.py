@@ -4,6 +4,7 @@
 | ---    | ---   | ---                | --- |
 | cam    | right | +x, -y, +z         | OpenCV, COLMAP, this project |
 | gl_cam | right | +x, +y, -z         | OpenGL, glTF cameras, NeRF transforms.json |
+| mitsuba_cam | right | -x, +y, +z    | Mitsuba |
 | llff_cam | right | +y, -x, -z       | LLFF's poses_bounds.npy |
 | world  | right | +x, +y, front +z   | glTF: +Y is up |
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from pipeline.errors import InputError
 
 _GL_CAM_FROM_CAM = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
+_GL_CAM_FROM_MITSUBA_CAM = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64))
 _LLFF_CAM_FROM_CAM = torch.tensor(
     [[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [0.0, 0.0, 0.0, 1.0]], dtype=torch.float64
 )
@@ -47,6 +49,11 @@ def cam_from_world_from_gl_pose(world_from_gl_cam: Float[Tensor, "*batch 4 4"]) 
 def gl_pose_from_cam_from_world(cam_from_world: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
     """Convert `cam_from_world` to camera-to-world matrices with OpenGL axes, as `cameras.json` holds them."""
     return torch.linalg.inv(cam_from_world.double()) @ _GL_CAM_FROM_CAM
+
+
+def mitsuba_pose_from_gl_pose(world_from_gl_cam: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """Camera-to-world matrices for Mitsuba, whose cameras look along +z with +x to the left and +y up."""
+    return world_from_gl_cam @ _GL_CAM_FROM_MITSUBA_CAM
 
 
 def cam_from_world_from_llff_pose(world_from_llff_cam: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:

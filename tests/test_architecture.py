@@ -36,6 +36,7 @@ LAYERS = (
     ("synthetic", "stages"),
     ("passes",),
     ("run", "render", "check"),
+    ("bench",),
     ("cli",),
 )
 
@@ -53,6 +54,7 @@ PLACES = {
     "hydra": ("config.py",),
     "numba": ("geometry/*.py", "raster/cpu/jit.py", "shading/*.py"),
     "onnxruntime": ("stages/masks_model.py",),
+    "mitsuba": ("bench/tracer.py",),
     "nvdiffrast": ("raster/nvdiffrast_backend.py",),
     "omegaconf": ("config.py",),
     "pillow_heif": ("formats/images_heif.py",),
@@ -61,7 +63,7 @@ PLACES = {
     "rawpy": ("formats/images_raw.py",),
     "rich": ("progress.py",),
     "safetensors": ("formats/*.py", "stages/appearance*.py"),
-    "scipy": ("geometry/*.py", "shading/*.py", "stages/*.py"),
+    "scipy": ("bench/*.py", "geometry/*.py", "shading/*.py", "stages/*.py"),
     "trimesh": ("geometry/visibility.py", "shading/visibility.py", "formats/*.py"),
     "uvunwrap": ("geometry/unwrap*.py", "stages/unwrap*.py"),
     "xatlas": ("geometry/unwrap*.py", "stages/unwrap*.py"),
@@ -198,7 +200,7 @@ def test_libraries_are_imported_in_their_place() -> None:
 def test_libraries_are_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    requirements = project["dependencies"] + [r for e in ("gpu", "heic", "masks", "raw") for r in extras[e]]
+    requirements = project["dependencies"] + [r for e in ("bench", "gpu", "heic", "masks", "raw") for r in extras[e]]
     declared = {re.split(r"[^\w.-]", r)[0].lower() for r in requirements}
     used = {name.split(".")[0] for s in sources() for name, _ in imports(s)} & (EVERYWHERE | set(PLACES))
     missing = {u for u in used if DISTRIBUTIONS.get(u, u).lower().replace("_", "-") not in declared}

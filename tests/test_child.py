@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import child
-from pipeline.child import run_child
+from pipeline.child import run_child, run_command
 from pipeline.errors import CaptureError, NativeCrashError, ResourceError
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +93,7 @@ def test_a_hang_is_ended_with_all_it_started(stubborn: bool, tmp_path: Path, mon
 
 def test_a_child_leaves_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = (
-        "import json, sys, pathlib; from pipeline.child import run_child\n"
+        "import json, sys, pathlib; from pipeline.child import run_child, run_command\n"
         "run_child('tests.child_targets:hang', json.loads(sys.argv[1]), timeout_s=60,"
         " log=pathlib.Path(sys.argv[2]), progress=lambda f, n: print(n, flush=True))"
     )
@@ -107,3 +107,41 @@ def test_a_child_leaves_when_its_parent_is_killed(tmp_path: Path) -> None:
     own, inner = map(int, pids.read_text().split())
     wait_until_gone([own])
     os.kill(inner, signal.SIGKILL)  # what the child itself had started is not its parent's
+
+
+def test_a_command_is_measured_with_what_it_starts(tmp_path: Path, monkeypatch) -> None:
+    """A stand-in for `recon` that holds memory itself and in a child, and spends processor time in both."""
+    module = tmp_path / "pipeline" / "cli.py"
+    module.parent.mkdir()
+    (module.parent / "__init__.py").touch()
+    module.write_text(
+        "import subprocess, sys, time\n"
+        "work = 'import time; held = bytearray(b\"x\" * 60_000_000); end = time.process_time() + 0.6\\n'\n"
+        "work += 'while time.process_time() < end: pass\\ntime.sleep(0.6)'\n"
+        "child = subprocess.Popen([sys.executable, '-c', work])\n"
+        "exec(work)\n"
+        "child.wait()\n"
+        "print('said', sys.argv[1:])\n"
+        "sys.exit(7)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    usage = run_command(["run", "a b"], log=tmp_path / "logs" / "run.log")
+    assert usage.code == 7
+    assert "said ['run', 'a b']" in (tmp_path / "logs" / "run.log").read_text()
+    assert usage.cpu_s >= 1.2 and usage.wall_s >= 1.2
+    if Path("/proc/self/stat").exists():
+        assert usage.peak_mib is not None and 120 < usage.peak_mib < 400
+
+
+def test_a_command_ends_when_its_caller_is_interrupted(tmp_path: Path, monkeypatch) -> None:
+    pids = []
+
+    def interrupted(pid: int) -> float:
+        pids.append(pid)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(child, "_tree_mib", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_command(["run", "--images", str(tmp_path)], log=tmp_path / "run.log")
+    wait_until_gone(pids)

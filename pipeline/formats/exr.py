@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,20 @@ def decode_exr(data: bytes, path: Path) -> tuple[Float[Tensor, "height width 3"]
     return linear, torch.from_numpy(channels["A"].pixels.astype(np.float32))
 
 
+def read_exr_channels(path: Path, names: Sequence[str]) -> dict[str, Float[Tensor, "height width"]]:
+    """Read channels of a flat OpenEXR picture by their names, as they are, row 0 on top.
+
+    Raises:
+        InputError: When the file is no such picture, truncated or damaged, too large, or lacks one of the channels.
+    """
+    data = read_regular(path, max_bytes=2**31)
+    _check_size(_open(data, path, header_only=True), path)
+    channels = _open(data, path, header_only=False).channels()
+    if missing := [name for name in names if name not in channels]:
+        raise InputError(f"has no channel {missing[0]}, only {', '.join(channels)}", path=path)
+    return {name: torch.from_numpy(channels[name].pixels.astype(np.float32)) for name in names}
+
+
 def exr_size(data: bytes, path: Path) -> tuple[int, int]:
     """Width and height of an OpenEXR picture, from its header; errors as in `read_exr`."""
     file = _open(data, path, header_only=True)
@@ -81,13 +95,17 @@ def _open(data: bytes, path: Path, *, header_only: bool) -> OpenEXR.File:
     return file
 
 
-def _check_header(file: OpenEXR.File, path: Path) -> None:
-    """Refuse what is too large or no flat RGB picture, before any pixel is decoded."""
-    header = file.header()
-    low, high = (np.asarray(corner, np.int64) for corner in header["dataWindow"])
+def _check_size(file: OpenEXR.File, path: Path) -> None:
+    low, high = (np.asarray(corner, np.int64) for corner in file.header()["dataWindow"])
     width, height = (int(side) for side in high - low + 1)
     if not 0 < width * height <= MAX_PIXELS:
         raise InputError(f"{width * height / 1e6:.0f} megapixels, limit {MAX_PIXELS / 1e6:.0f}", path=path)
+
+
+def _check_header(file: OpenEXR.File, path: Path) -> None:
+    """Refuse what is too large or no flat RGB picture, before any pixel is decoded."""
+    _check_size(file, path)
+    header = file.header()
     if len(file.parts) > 1:
         raise InputError(f"holds {len(file.parts)} parts, one can be read", path=path, remedy=_REMEDY)
     if header["type"] not in (OpenEXR.scanlineimage, OpenEXR.tiledimage):

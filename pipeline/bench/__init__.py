@@ -1,0 +1,1 @@
+"""`recon bench`: runs captures whose truth is known, and says how far the assets are from it."""
