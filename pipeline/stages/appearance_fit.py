@@ -24,11 +24,11 @@ from pipeline.shading.parsimony import parsimony_loss
 from pipeline.shading.shade import shade
 from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.stages.appearance_light import FittedLight, Shadows
-from pipeline.stages.appearance_metal import find_misjudged
 from pipeline.stages.appearance_pixels import Pixels
+from pipeline.stages.appearance_search import reconsider
 
 START_BASE_COLOR = 0.2  # a bright start with dim light turns everything metallic
-METAL_BASE_COLOR = 0.6
+METAL_BASE_COLOR = 0.8
 DIELECTRIC, METAL = 0.02, 0.98  # metallic at the start
 SEARCH_AT = 0.3  # share of the steps after which metals are looked for, and metallic may leave its start
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
@@ -86,7 +86,7 @@ class AppearanceFit:
     def advance(self) -> float:
         """Take one step, under one of the lights; returns the photometric loss."""
         if self.step == self._search_step and self.config.metal_search:
-            found = find_misjudged(self.under, self.lights, self.maps, self.shadows)
+            found = reconsider(self.under, self.lights, self.maps, self.shadows)
             self.maps.assign(found.cells, found.values)
         turn = self.step % len(self.lights)
         batch = self._draw(turn, self.step // len(self.lights))

@@ -1,4 +1,4 @@
-"""Metal or dielectric: a choice that gradients do not find, made by trying both against the photos.
+"""Metal or dielectric, rough or smooth: choices that gradients do not find, made by trying them against the photos.
 
 A metal and a dielectric that explain the same photos lie far apart: one has all its colour in the mirror image, the
 other hardly any. With the light known, however, radiance is linear in base colour, so that for each roughness and
@@ -8,7 +8,7 @@ each `metallic` of a grid the best base colour and what it leaves unexplained fo
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -23,8 +23,12 @@ SEARCH_PIXELS = 400_000
 CHUNK = 65_536
 MIN_PIXELS = 2  # of a cell to take part
 NEIGHBOURS, REACH = 25, 0.008  # cells that vote together: Gaussian of their distance, shares of the diagonal
+METAL = 0.5  # metallic from which a place counts as metal
 SURE = 0.75  # the other material must leave less than this share of the error unexplained
 METALS_REFLECT = 0.25  # darker metals do not exist; the brightness of the light is not certain, so not .5
+ANCHORS = 2000  # cells that speak for their paint
+LIKE_PAINT = 0.2  # standard deviation of log(base colour + .03) within a paint
+ROUGHNESS_STEP = 0.15  # smaller differences are left to the fit
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,10 +45,8 @@ class Recast:
 
 
 @torch.no_grad()
-def find_misjudged(
-    under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None
-) -> Recast:
-    """Cells that the other hypothesis, metal or dielectric, explains far better under the present light.
+def reconsider(under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None) -> Recast:
+    """Cells that another material explains far better under the present light.
 
     Args:
         under: Pixels in random order, under each light.
@@ -58,7 +60,7 @@ def find_misjudged(
     place = torch.cat([pixels.uv if shadows is None else shadows.positions(pixels) for pixels in some])
     count = torch.bincount(cell_of, minlength=len(cells))
     center = place.new_zeros(len(cells), place.shape[1]).index_add_(0, cell_of, place) / count[:, None]
-    sums = place.new_zeros(len(cells), len(ROUGHNESS), len(METALLIC), 7)
+    sums = place.new_zeros(len(cells), len(ROUGHNESS), len(METALLIC), 8)
     first = 0
     for pixels, light in zip(some, lights, strict=True):
         for part in range(0, len(pixels), CHUNK):
@@ -68,16 +70,20 @@ def find_misjudged(
     taking_part = torch.nonzero(count >= MIN_PIXELS)[:, 0]
     cells, center = cells[taking_part], center[taking_part]
     base, error = _best_base(_with_neighbours(sums[taking_part], center))
-    return _choose(cells, base, error, metal_now=maps(maps.centers(cells))[:, 4] > 0.5)
+    values = maps(maps.centers(cells))
+    wrong = _exchange_metals(values, base, error)
+    rough = _agree_on_roughness(values, error)
+    changed = wrong | rough
+    return Recast(cells=cells[changed], values=values[changed])
 
 
 def _accumulate(
-    sums: Float[Tensor, "cells roughness metallic 7"],
+    sums: Float[Tensor, "cells roughness metallic 8"],
     cell_of: Int[Tensor, "pixels"],
     batch: Pixels,
     under: tuple[FittedLight, Shadows | None, TexturePyramid],
 ) -> None:
-    """Add the batch to the normal equations of every cell and hypothesis: 3 x squares, 3 x products, the rest."""
+    """Add a batch to each cell's normal equations per hypothesis: 3 squares, 3 products, the rest, the pixels."""
     light, shadows, maps = under
     at_points = light.on(batch, shadows, maps, renew=False)
     weight = (batch.target + 0.05).pow(-1.5) * (batch.target < 0.96)  # about what the loss's gamma makes of an error
@@ -98,13 +104,14 @@ def _accumulate(
         for m, part in enumerate(METALLIC):
             black, white = (torch.lerp(d, e, part) for d, e in zip(dielectric, metal, strict=True))
             slope, target = white - black, batch.target - black
-            entry = [weight * slope * slope, weight * slope * target, (weight * target * target).sum(1, keepdim=True)]
+            rest = (weight * target * target).sum(1, keepdim=True)
+            entry = [weight * slope * slope, weight * slope * target, rest, torch.ones_like(rest)]
             sums[:, r, m].index_add_(0, cell_of, torch.cat(entry, 1))
 
 
 def _with_neighbours(
-    sums: Float[Tensor, "cells *hypotheses 7"], center: Float[Tensor, "cells _"]
-) -> Float[Tensor, "cells *hypotheses 7"]:
+    sums: Float[Tensor, "cells *hypotheses 8"], center: Float[Tensor, "cells _"]
+) -> Float[Tensor, "cells *hypotheses 8"]:
     """Sums over the cells around: a material is rarely one texel wide, and one texel's pixels are few."""
     reach = REACH * float((center.amax(0) - center.amin(0)).norm())
     count = min(NEIGHBOURS, len(center))
@@ -118,34 +125,61 @@ def _with_neighbours(
 
 
 def _best_base(
-    sums: Float[Tensor, "*hypotheses 7"],
+    sums: Float[Tensor, "*hypotheses 8"],
 ) -> tuple[Float[Tensor, "*hypotheses 3"], Float[Tensor, "*hypotheses"]]:
-    """The best base colour of each hypothesis, and the error that it leaves."""
-    squares, products, rest = sums[..., :3], sums[..., 3:6], sums[..., 6]
+    """The best base colour of each hypothesis, and the mean error of a pixel that it leaves."""
+    squares, products, rest, count = sums[..., :3], sums[..., 3:6], sums[..., 6], sums[..., 7]
     base = (products / squares.clamp_min(1e-12)).clamp(0, 1)
-    return base, (rest - (base * (2 * products - base * squares)).sum(-1)).clamp_min(0)
+    return base, (rest - (base * (2 * products - base * squares)).sum(-1)).clamp_min(0) / count.clamp_min(1e-12)
 
 
-def _choose(
-    cells: Int[Tensor, "cells"],
+def _exchange_metals(
+    values: Float[Tensor, "cells 5"],
     base: Float[Tensor, "cells roughness metallic 3"],
     error: Float[Tensor, "cells roughness metallic"],
-    metal_now: Tensor,
-) -> Recast:
+) -> Bool[Tensor, "cells"]:
+    """Overwrite the values of cells that the other of metal and dielectric explains far better; returns which."""
     bright = base.mean(-1) > METALS_REFLECT
     bright[:, :, 0] = True
     error = torch.where(bright, error, torch.inf)
-    own = error[:, :, 0].amin(1), error[:, :, 1:].flatten(1).amin(1)
-    now, other = torch.where(metal_now, own[1], own[0]), torch.where(metal_now, own[0], own[1])
+    metal_now = values[:, 4] > METAL
+    as_dielectric, as_metal = error[:, :, 0].amin(1), error[:, :, 1:].flatten(1).amin(1)
+    now, other = torch.where(metal_now, as_metal, as_dielectric), torch.where(metal_now, as_dielectric, as_metal)
     wrong = other < SURE * now
-    of_other = error.clone()
-    of_other[:, :, 0][~metal_now] = torch.inf
-    of_other[:, :, 1:][metal_now] = torch.inf
-    best = of_other.flatten(1).argmin(1)
+    error[~metal_now, :, 0] = torch.inf
+    error[metal_now, :, 1:] = torch.inf
+    best = error.flatten(1).argmin(1)
     roughness, metallic = best // len(METALLIC), best % len(METALLIC)
-    values = [
-        base[torch.arange(len(best)), roughness, metallic],
-        base.new_tensor(ROUGHNESS)[roughness, None],
-        base.new_tensor(METALLIC)[metallic, None],
-    ]
-    return Recast(cells=cells[wrong], values=torch.cat(values, 1)[wrong])
+    new = torch.cat(
+        [
+            base[torch.arange(len(best)), roughness, metallic],
+            base.new_tensor(ROUGHNESS)[roughness, None],
+            base.new_tensor(METALLIC)[metallic, None],
+        ],
+        1,
+    )
+    values[wrong] = new[wrong]
+    return wrong
+
+
+def _agree_on_roughness(
+    values: Float[Tensor, "cells 5"], error: Float[Tensor, "cells roughness metallic"]
+) -> Bool[Tensor, "cells"]:
+    """Overwrite roughness where the same paint elsewhere knows better; returns where.
+
+    A place that mirrors nothing bright says next to nothing about its roughness, and a fit drifts there. What cells
+    of like base colour leave unexplained at each roughness, on average, speaks along with the cell's own error:
+    where that tells roughness apart, it wins.
+    """
+    metal = values[:, 4] > METAL
+    own = torch.where(metal[:, None], error[:, :, 1:].amin(2), error[:, :, 0])
+    paint = torch.cat([torch.log(values[:, :3] + 0.03) / LIKE_PAINT, 10.0 * metal[:, None]], 1)
+    anchors = torch.arange(0, len(values), max(1, len(values) // ANCHORS), device=values.device)
+    pooled = torch.empty_like(own)
+    for part in torch.arange(len(values), device=values.device).split(CHUNK // 8):
+        weight = torch.exp(-0.5 * torch.cdist(paint[part], paint[anchors]).square())
+        pooled[part] = weight @ own[anchors] / weight.sum(1, keepdim=True).clamp_min(1e-12)
+    best = values.new_tensor(ROUGHNESS)[(own + pooled).argmin(1)]
+    other = (best - values[:, 3]).abs() > ROUGHNESS_STEP
+    values[other, 3] = best[other]
+    return other
