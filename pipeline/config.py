@@ -62,10 +62,10 @@ class GeometryConfig:
     """
 
     mesh: str | None = None
-    grid_resolution: int = 129
+    grid_resolution: int = 193
     stereo: bool = True
     stereo_px: int = 25_000
-    max_faces: int = 60_000
+    max_faces: int = 100_000
     dissent: float | None = None
     min_component: float = 1e-3
 
@@ -130,7 +130,7 @@ class AppearanceConfig:
     """
 
     texture_px: int = 1024
-    steps: int = 500
+    steps: int = 1000
     batch_px: int = 32_768
     max_pixels: int = 12_000_000
     light: str = "octahedral"

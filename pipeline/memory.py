@@ -44,8 +44,9 @@ _KNOBS = {
         ("appearance", "max_pixels", 500_000),
         ("appearance", "batch_px", 8192),
         ("appearance", "texture_px", 512),
+        ("geometry", "max_faces", 20_000),
     ),
-    "export": (("appearance", "texture_px", 512),),
+    "export": (("appearance", "texture_px", 512), ("geometry", "max_faces", 20_000)),
 }
 
 

@@ -11,8 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pipeline.scene import Mesh
+
 _CHUNKS = 8  # sums over the faces, fixed so that the bits do not depend on the threads
 _LEAST = 1e-12  # of a length: as torch's normalize
+_FILTER_ROUNDS, _FILTER_ANGLE = 3, 0.1  # the angle in radians: larger ones are edges
 _STRAIGHT = 1 - 1e-7  # of a cosine: angles of 0 and 180 degrees have no slope
 
 
@@ -28,6 +31,34 @@ def vertex_normals(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "fa
         raise IndexError(f"faces index vertices {int(faces.min())} to {int(faces.max())}, there are {len(vertices)}")
     total: Tensor = _AngleWeighted.apply(vertices, faces)
     return normalize(total, dim=-1)
+
+
+def shading_normals(mesh: Mesh) -> Float[Tensor, "vertices 3"]:
+    """The unit normals that a mesh is shaded with: its own, or those of the triangles around each vertex."""
+    return vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
+
+
+def filtered_normals(
+    vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"], *, reach: float
+) -> Float[Tensor, "vertices 3"]:
+    """Vertex normals without the ripples of the grid that the surface came from, edges kept.
+
+    A bilateral filter over neighbours, by distance and by angle, as of Zheng et al. 2011 ("Bilateral Normal Filtering
+    for Mesh Denoising"), but of the shading only: moved vertices matched neither outlines nor normals better.
+
+    Args:
+        vertices: Positions.
+        faces: Vertex indices.
+        reach: Standard deviation of the distances, world units: what the surface's noise spans.
+    """
+    normals = vertex_normals(vertices, faces)
+    edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    own, other = torch.cat([edges, edges[:, [1, 0]]]).unbind(1)
+    near = torch.exp(-0.5 * ((vertices[own] - vertices[other]) / reach).square().sum(-1))
+    for _ in range(_FILTER_ROUNDS):
+        alike = torch.exp(-0.5 * ((normals[own] - normals[other]) / _FILTER_ANGLE).square().sum(-1))
+        normals = normalize(normals.index_add(0, own, (near * alike)[:, None] * normals[other]), dim=-1)
+    return normals
 
 
 def angle_weighted_normals(

@@ -15,9 +15,11 @@ class Mesh:
         faces: Vertex indices, counter-clockwise seen from outside.
         uvs: Texture coordinates, (0, 0) top left, v down; or none before unwrapping.
         uv_faces: Indices into `uvs` for each corner of each face.
+        normals: Unit shading normals at the vertices; none takes those of the triangles around.
     """
 
     vertices: Float[Tensor, "vertices 3"]
     faces: Int[Tensor, "faces 3"]
     uvs: Float[Tensor, "uvs 2"] | None = None
     uv_faces: Int[Tensor, "faces 3"] | None = None
+    normals: Float[Tensor, "vertices 3"] | None = None

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pipeline.geometry.normals import vertex_normals
+from pipeline.geometry.normals import shading_normals
 from pipeline.geometry.tangents import mikktspace_tangents
 from pipeline.geometry.tessellation import tessellated
 from pipeline.raster.gbuffer import render_gbuffer
@@ -148,7 +148,7 @@ def light_mesh(
         raise ValueError("a blank asset cannot be lit")
     mesh, material = asset.mesh, asset.material
     if normals is None:
-        normals = vertex_normals(mesh.vertices, mesh.faces)
+        normals = shading_normals(mesh)
     if material.normal is None:
         tangents = None
     elif tangents is None:

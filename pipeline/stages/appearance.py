@@ -9,7 +9,7 @@ from pipeline.config import AppearanceConfig
 from pipeline.errors import CaptureError
 from pipeline.formats.tensors import load_asset, save_asset
 from pipeline.geometry import mesh_ops
-from pipeline.geometry.normals import vertex_normals
+from pipeline.geometry.normals import shading_normals
 from pipeline.scene import Asset, Capture, Environment, Material
 from pipeline.shading.render import vertex_uvs
 from pipeline.shading.visibility import trace_visibility
@@ -30,7 +30,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
         CaptureError: When the mesh and the masks have next to no pixels in common.
     """
     mesh, rasterizer = blank.mesh, context.runtime.rasterizer
-    normals = vertex_normals(mesh.vertices, mesh.faces)
+    normals = shading_normals(mesh)
     pixels = collect_pixels(
         capture,
         mesh,

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.formats import gltf, images, transforms_json
 from pipeline.formats.radiance import write_hdr
 from pipeline.formats.views import read_view_image
-from pipeline.geometry.normals import vertex_normals
+from pipeline.geometry.normals import shading_normals
 from pipeline.scene import Asset, Capture, View
 from pipeline.shading.light_maps import equirect
 from pipeline.shading.render import Picture, light_mesh, render
@@ -45,7 +45,7 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     mesh = dataclasses.replace(asset.mesh, vertices=_transform(asset.mesh.vertices, placed_from_world))
     placed = dataclasses.replace(asset, mesh=mesh)
     views = tuple(dataclasses.replace(v, camera=v.camera.moved(placed_from_world)) for v in capture.views)
-    normals = vertex_normals(mesh.vertices, mesh.faces)
+    normals = shading_normals(mesh)
     scene = light_mesh(placed, asset.environment, normals=normals)
     folder = context.folder
     context.progress(0.0, "asset.glb")

@@ -14,6 +14,7 @@ from pipeline.formats.views import read_view_mask
 from pipeline.geometry import mesh_ops
 from pipeline.geometry.decimate import decimate
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
+from pipeline.geometry.normals import filtered_normals
 from pipeline.geometry.outline import mask_distance
 from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.geometry.visual_hull import hull_sdf
@@ -76,7 +77,8 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
         open_edges=mesh_ops.open_edges(faces),
         volume=mesh_ops.signed_volume(vertices, faces),
     )
-    return Mesh(vertices=vertices.float(), faces=faces)
+    vertices = vertices.float()
+    return Mesh(vertices=vertices, faces=faces, normals=filtered_normals(vertices, faces, reach=grid.spacing))
 
 
 def _surface(
@@ -107,4 +109,4 @@ def _summary(mesh: Mesh) -> str:
     return f"{len(mesh.faces)} triangles"
 
 
-STAGE = Stage(name="geometry", version=2, compute=shape, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="geometry", version=3, compute=shape, save=_save, load=_load, summary=_summary)

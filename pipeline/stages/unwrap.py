@@ -26,7 +26,7 @@ def unwrap(mesh: Mesh, config: UnwrapConfig, context: StageContext) -> Asset:
             context.metrics.update(measured)
             return Asset(mesh=dataclasses.replace(mesh, uvs=mesh.uvs.clamp(0, 1)))
         context.warn(f"the texture coordinates of the mesh are not kept: {reason}")
-        mesh = Mesh(vertices=mesh.vertices, faces=mesh.faces)
+        mesh = dataclasses.replace(mesh, uvs=None, uv_faces=None)
     other = {"xatlas": "uvunwrap", "uvunwrap": "xatlas"}[config.method]
     failure: ReconError | None = None
     for method in (config.method, other):
