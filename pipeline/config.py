@@ -47,11 +47,13 @@ class RuntimeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GeometryConfig:
-    """The visual hull, and what stereo finds inside of it; or a mesh that is there already.
+    """The visual hull, and what stereo finds inside of it; or a joint fit; or a mesh that is there already.
 
     Attributes:
         mesh: A mesh (GLB, OBJ or PLY) in the frame of the poses that came along. It takes the place of the hull as it
             is: open surfaces, thin parts and every triangle stay, and its texture coordinates where they can be used.
+        method: "hull", or "joint": shape, material and light at once from a random start, as nvdiffrec does
+            (docs/nvdiffrec.md), which is here to be compared with.
         grid_resolution: Grid points along the longest side of the object's box.
         stereo: Whether hollows that no outline shows are looked for by comparing the photos.
         stereo_px: Pixels of a photo that the object covers when photos are compared, on average.
@@ -59,18 +61,29 @@ class GeometryConfig:
         dissent: Share of the views that may be overruled about a point of the hull; 0 trusts every mask, none
             takes the share that the masks stage measured.
         min_component: Separate parts smaller than this share of the largest one's volume are dropped.
+        joint_steps: Steps of the joint fit; it goes through the same schedule whatever their number.
+        joint_batch_views: Photos that each of these steps compares.
+        joint_px: Pixels along the longer side of the photos that it compares.
     """
 
     mesh: str | None = None
+    method: str = "hull"
     grid_resolution: int = 129
     stereo: bool = True
     stereo_px: int = 25_000
     max_faces: int = 60_000
     dissent: float | None = None
     min_component: float = 1e-3
+    joint_steps: int = 5000
+    joint_batch_views: int = 8
+    joint_px: int = 512
 
     def __post_init__(self) -> None:
         """Check the values."""
+        choose(self, "method", ("hull", "joint"))
+        require(self, "joint_steps", low=1, high=1e6)
+        require(self, "joint_batch_views", low=1, high=1024)
+        require(self, "joint_px", low=16, high=8192)
         require(self, "grid_resolution", low=17, high=513)
         require(self, "stereo_px", low=1000, high=10_000_000)
         require(self, "max_faces", low=100, high=5_000_000)

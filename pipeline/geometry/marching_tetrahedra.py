@@ -5,6 +5,7 @@ wherever it does not meet the border of the grid, and its triangles are counter-
 """
 
 import itertools
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -54,6 +55,37 @@ _SECOND = torch.tensor([(c + [(-1, -1, -1)] * 2)[1] for c in _CASES])
 _TETRAHEDRA = torch.tensor(_kuhn_tetrahedra())
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CrossedEdges:
+    """The edges of a grid between an inner and an outer point; on each lies a vertex of the surface.
+
+    Attributes:
+        low: Flat index of an edge's first end.
+        high: That of its second end, the larger one.
+        faces: Triangles of the surface, by number of the edges that their corners lie on.
+    """
+
+    low: Int[Tensor, "edges"]
+    high: Int[Tensor, "edges"]
+    faces: Int[Tensor, "faces 3"]
+
+
+def crossed_edges(sdf: Float[Tensor, "nx ny nz"], grid: TetGrid) -> CrossedEdges:
+    """The topology of the zero level of `sdf` (negative inside), which depends on signs alone."""
+    corners = _active_tetrahedra(sdf, grid)
+    inside = sdf.reshape(-1)[corners] < 0
+    case = (inside * torch.tensor([1, 2, 4, 8], device=sdf.device)).sum(1)
+    ends = corners[:, torch.tensor(_EDGES, device=sdf.device)].sort(-1).values  # (tets, 6, 2)
+    keys = ends[..., 0] * sdf.numel() + ends[..., 1]
+    triangles = [
+        torch.gather(keys[rows], 1, table[case[rows]])
+        for table in (_FIRST.to(sdf.device), _SECOND.to(sdf.device))
+        for rows in [(table[case, 0] >= 0).nonzero()[:, 0]]
+    ]
+    edges, faces = torch.unique(torch.cat(triangles), return_inverse=True)
+    return CrossedEdges(low=edges // sdf.numel(), high=edges % sdf.numel(), faces=faces)
+
+
 def marching_tetrahedra(
     sdf: Float[Tensor, "nx ny nz"], grid: TetGrid
 ) -> tuple[Float[Tensor, "vertices 3"], Int[Tensor, "faces 3"]]:
@@ -66,23 +98,12 @@ def marching_tetrahedra(
     Returns:
         Vertex positions in world units, differentiable with respect to `sdf`; faces.
     """
-    corners = _active_tetrahedra(sdf, grid)
+    crossed = crossed_edges(sdf.detach(), grid)
     flat = sdf.reshape(-1)
-    inside = flat[corners] < 0
-    case = (inside * torch.tensor([1, 2, 4, 8], device=sdf.device)).sum(1)
-    ends = corners[:, torch.tensor(_EDGES, device=sdf.device)].sort(-1).values  # (tets, 6, 2)
-    keys = ends[..., 0] * flat.numel() + ends[..., 1]
-    triangles = [
-        torch.gather(keys[rows], 1, table[case[rows]])
-        for table in (_FIRST.to(sdf.device), _SECOND.to(sdf.device))
-        for rows in [(table[case, 0] >= 0).nonzero()[:, 0]]
-    ]
-    edges, faces = torch.unique(torch.cat(triangles), return_inverse=True)
-    low, high = edges // flat.numel(), edges % flat.numel()
-    a, b = flat[low], flat[high]
+    a, b = flat[crossed.low], flat[crossed.high]
     t = (a / (a - b))[:, None]
-    start, end = grid.positions(low), grid.positions(high)
-    return start + t.to(start.dtype) * (end - start), faces
+    start, end = grid.positions(crossed.low), grid.positions(crossed.high)
+    return start + t.to(start.dtype) * (end - start), crossed.faces
 
 
 def _active_tetrahedra(sdf: Float[Tensor, "nx ny nz"], grid: TetGrid) -> Int[Tensor, "tets 4"]:

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.color import srgb_from_linear
 from pipeline.config import AppearanceConfig
+from pipeline.formats.tensors import load_checkpoint, save_checkpoint
 from pipeline.losses import photometric_loss
 from pipeline.metrics import psnr
 from pipeline.scene import Environment
@@ -176,19 +175,13 @@ class AppearanceFit:
         return state
 
     def _checkpoint(self, path: Path) -> None:
-        state = {k: v.contiguous() for k, v in self._state().items()}
-        temporary = path.with_suffix(".tmp")
         recent = torch.tensor(self.recent_loss, dtype=torch.float64)
-        save_file(state | {"step": torch.tensor(self.step), "recent_loss": recent}, temporary)
-        temporary.replace(path)
+        save_checkpoint(self._state() | {"step": torch.tensor(self.step), "recent_loss": recent}, path)
 
     def _resume(self, path: Path) -> None:
-        """Continue an interrupted fit; a checkpoint that cannot be read is as good as none."""
-        if not path.is_file():
-            return
-        try:
-            saved = load_file(path)
-        except (SafetensorError, OSError):
+        """Continue an interrupted fit, if there is a checkpoint of it."""
+        saved = load_checkpoint(path)
+        if not saved:
             return
         self.maps.restore(_below(saved, "maps."))
         self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
