@@ -129,6 +129,12 @@ class AppearanceConfig:
         sh_degree: Degree of the spherical harmonics.
         light_map_px: Texels along an edge of the octahedral map.
         shadows: Whether the mesh shadows and lights itself; off, all shading is baked into colour.
+        loss: How photos are compared: "gamma", a saturated pixel asking only for its brightness, or "log_srgb", the
+            logarithm as nvdiffrec does.
+        start_light: Radiance of the even light at the start.
+        start_base_color: Base colour at the start; a bright one with dim light turns everything metallic.
+        start_metallic: Metallic at the start.
+        metallic_from: Share of the steps after which metallic may leave its start, and metals are looked for.
         start_roughness: Roughness at the start; sharp light needs a smooth start, soft light a rough one.
         learning_rate_maps: Step of the textures (logits).
         learning_rate_light: Step of the light.
@@ -150,6 +156,11 @@ class AppearanceConfig:
     sh_degree: int = 8
     light_map_px: int = 128
     shadows: bool = True
+    loss: str = "gamma"
+    start_light: float = 1.5
+    start_base_color: float = 0.2
+    start_metallic: float = 0.02
+    metallic_from: float = 0.3
     start_roughness: float = 0.2
     learning_rate_maps: float = 0.04
     learning_rate_light: float = 0.06
@@ -164,12 +175,17 @@ class AppearanceConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         choose(self, "light", ("sh", "octahedral"))
+        choose(self, "loss", ("gamma", "log_srgb"))
         require(self, "texture_px", low=64, high=16_384)
         require(self, "steps", low=1, high=1e6)
         require(self, "batch_px", low=256, high=1e8)
         require(self, "max_pixels", low=10_000, high=1e10)
         require(self, "sh_degree", low=0, high=16)
         require(self, "light_map_px", low=32, high=256)
+        require(self, "start_light", low=0.01, high=1000.0)
+        require(self, "start_base_color", low=0.01, high=0.99)
+        require(self, "start_metallic", low=0.01, high=0.99)
+        require(self, "metallic_from", low=0.0, high=1.0)
         require(self, "start_roughness", low=0.06, high=0.99)
         require(self, "checkpoint_steps", low=1, high=1e6)
         for name in ("learning_rate_maps", "learning_rate_light"):
