@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -70,6 +70,8 @@ def fit_joint(capture: Capture, config: GeometryConfig, context: StageContext) -
         context.folder / "checkpoint.safetensors", lambda part, note: context.progress(0.05 + 0.9 * part, note)
     )
     vertices, faces = fit.mesh()
+    found = len(faces)
+    faces = faces[fit.seen_faces(vertices, faces)]
     full = len(faces)
     vertices, faces = decimate(vertices, faces, max_faces=config.max_faces)
     vertices, faces = mesh_ops.drop_unused(vertices, faces)
@@ -77,6 +79,7 @@ def fit_joint(capture: Capture, config: GeometryConfig, context: StageContext) -
         loss=loss,
         faces=len(faces),
         faces_before_decimation=full,
+        faces_unseen=found - full,
         open_edges=mesh_ops.open_edges(faces),
         volume=mesh_ops.signed_volume(vertices, faces),
     )
@@ -150,6 +153,18 @@ class JointFit:
         with torch.no_grad():
             surface = self._crossing()
         return surface.vertices.cpu(), surface.faces.cpu()
+
+    def seen_faces(self, vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]) -> Bool[Tensor, "faces"]:
+        """Which faces some photo shows, or touch one that it shows; inside of the object noise lives on for long."""
+        seen = torch.zeros(len(vertices), dtype=torch.bool)
+        near, far = depth_range(self.bounds, self.photos.camera)
+        for index in range(len(self.photos.alpha)):
+            camera = self.photos.batch(torch.tensor([index], device=self.sdf.device)).camera
+            clip = clip_positions(vertices.to(self.sdf.device), camera, near=near, far=far)
+            size = (camera.width, camera.height)
+            raster = self.runtime.rasterizer.rasterize(clip, faces.to(self.sdf.device), size_px=size)
+            seen[faces[raster.face_id[raster.mask].cpu().unique()]] = True
+        return seen[faces].any(1)
 
     def _crossing(self) -> "Crossing":
         """The surface between inner and outer points of the grid, with material interpolated like positions.
