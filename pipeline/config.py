@@ -47,11 +47,13 @@ class RuntimeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GeometryConfig:
-    """The visual hull, and what stereo finds inside of it; or a mesh that is there already.
+    """The visual hull, and what stereo finds inside of it; or a joint fit; or a mesh that is there already.
 
     Attributes:
         mesh: A mesh (GLB, OBJ or PLY) in the frame of the poses that came along. It takes the place of the hull as it
             is: open surfaces, thin parts and every triangle stay, and its texture coordinates where they can be used.
+        method: "hull", or "joint": shape, material and light at once from a random start, as nvdiffrec does
+            (docs/nvdiffrec.md), which is here to be compared with.
         grid_resolution: Grid points along the longest side of the object's box.
         stereo: Whether hollows that no outline shows are looked for by comparing the photos.
         stereo_px: Pixels of a photo that the object covers when photos are compared, on average.
@@ -59,18 +61,29 @@ class GeometryConfig:
         dissent: Share of the views that may be overruled about a point of the hull; 0 trusts every mask, none
             takes the share that the masks stage measured.
         min_component: Separate parts smaller than this share of the largest one's volume are dropped.
+        joint_steps: Steps of the joint fit; it goes through the same schedule whatever their number.
+        joint_batch_views: Photos that each of these steps compares.
+        joint_px: Pixels along the longer side of the photos that it compares.
     """
 
     mesh: str | None = None
+    method: str = "hull"
     grid_resolution: int = 193
     stereo: bool = True
     stereo_px: int = 25_000
     max_faces: int = 100_000
     dissent: float | None = None
     min_component: float = 1e-3
+    joint_steps: int = 5000
+    joint_batch_views: int = 8
+    joint_px: int = 512
 
     def __post_init__(self) -> None:
         """Check the values."""
+        choose(self, "method", ("hull", "joint"))
+        require(self, "joint_steps", low=1, high=1e6)
+        require(self, "joint_batch_views", low=1, high=1024)
+        require(self, "joint_px", low=16, high=8192)
         require(self, "grid_resolution", low=17, high=513)
         require(self, "stereo_px", low=1000, high=10_000_000)
         require(self, "max_faces", low=100, high=5_000_000)
@@ -116,6 +129,12 @@ class AppearanceConfig:
         sh_degree: Degree of the spherical harmonics.
         light_map_px: Texels along an edge of the octahedral map.
         shadows: Whether the mesh shadows and lights itself; off, all shading is baked into colour.
+        loss: How photos are compared: "gamma", a saturated pixel asking only for its brightness, or "log_srgb", the
+            logarithm as nvdiffrec does.
+        start_light: Radiance of the even light at the start.
+        start_base_color: Base colour at the start; a bright one with dim light turns everything metallic.
+        start_metallic: Metallic at the start.
+        metallic_from: Share of the steps after which metallic may leave its start, and metals are looked for.
         start_roughness: Roughness at the start; sharp light needs a smooth start, soft light a rough one.
         learning_rate_maps: Step of the textures (logits).
         learning_rate_light: Step of the light.
@@ -137,6 +156,11 @@ class AppearanceConfig:
     sh_degree: int = 8
     light_map_px: int = 128
     shadows: bool = True
+    loss: str = "gamma"
+    start_light: float = 1.5
+    start_base_color: float = 0.2
+    start_metallic: float = 0.02
+    metallic_from: float = 0.3
     start_roughness: float = 0.2
     learning_rate_maps: float = 0.04
     learning_rate_light: float = 0.06
@@ -151,12 +175,17 @@ class AppearanceConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         choose(self, "light", ("sh", "octahedral"))
+        choose(self, "loss", ("gamma", "log_srgb"))
         require(self, "texture_px", low=64, high=16_384)
         require(self, "steps", low=1, high=1e6)
         require(self, "batch_px", low=256, high=1e8)
         require(self, "max_pixels", low=10_000, high=1e10)
         require(self, "sh_degree", low=0, high=16)
         require(self, "light_map_px", low=32, high=256)
+        require(self, "start_light", low=0.01, high=1000.0)
+        require(self, "start_base_color", low=0.01, high=0.99)
+        require(self, "start_metallic", low=0.01, high=0.99)
+        require(self, "metallic_from", low=0.0, high=1.0)
         require(self, "start_roughness", low=0.06, high=0.99)
         require(self, "checkpoint_steps", low=1, high=1e6)
         for name in ("learning_rate_maps", "learning_rate_light"):

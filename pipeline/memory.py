@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import RunConfig
+from pipeline.config import GeometryConfig, RunConfig
 from pipeline.config_checks import memory_bytes
 from pipeline.discovery import Source
 from pipeline.errors import InputError, ResourceError
@@ -30,6 +30,7 @@ KEPT = 1.25  # freed memory that is kept in pieces too small for the next stage
 CHILD_PHOTO, PHOTO, FEATURES = 46, 24, 20  # bytes a pixel of a photo that is judged, in linear light, searched
 MASK, MADE_MASK = 20, 95  # bytes a pixel of a mask that came along, and of one that is made
 STEREO, GRID = 150, 100  # bytes a pixel that is compared, and a grid point
+JOINT_PHOTO, JOINT_BATCH, JOINT_GRID = 20, 400, 4000  # of the joint fit: bytes a pixel kept, of a batch, a grid point
 FITTED, BATCH, TEXEL, VERTEX = 160, 2500, 200, 13_000  # bytes a pixel fitted, of a batch, a texel, a vertex' visibility
 LIT_VERTICES, EXPORTED, RENDERED = 60_000, 150, 170  # of the renders: vertices at most, bytes a texel and a pixel
 RENDER_PX = 2048**2
@@ -121,7 +122,6 @@ def needs(config: RunConfig, load: Load) -> dict[str, int]:
     """Bytes that each stage needs at its peak, the run and its children together."""
     threads = config.runtime.threads or os.cpu_count() or 1
     children = 1 if load.stored_px > LARGE_PX else min(threads, -(-load.photos // PHOTOS_PER_CHILD))
-    grid = config.geometry.grid_resolution**3
     vertices = load.vertices or config.geometry.max_faces // 2
     fitted = min(config.appearance.max_pixels, load.total_px)
     texels = config.appearance.texture_px**2
@@ -130,7 +130,7 @@ def needs(config: RunConfig, load: Load) -> dict[str, int]:
         "ingest": BASE_INGEST + children * (CHILD + CHILD_PHOTO * load.stored_px),
         "poses": BASE + (0 if load.posed else threads * FEATURES * load.largest_px),
         "masks": BASE + threads * (MASK if load.masked else MADE_MASK) * load.largest_px,
-        "geometry": decoded + load.photos * STEREO * config.geometry.stereo_px + GRID * grid,
+        "geometry": decoded + _shaping(config.geometry, load),
         "appearance": decoded
         + FITTED * fitted
         + VERTEX * vertices
@@ -142,6 +142,15 @@ def needs(config: RunConfig, load: Load) -> dict[str, int]:
         + RENDERED * min(load.largest_px, RENDER_PX),
     }
     return {stage: round(peak * (1 if stage == "ingest" else KEPT)) for stage, peak in peaks.items()}
+
+
+def _shaping(config: GeometryConfig, load: Load) -> int:
+    """Bytes that finding the shape needs, besides a photo."""
+    grid = config.grid_resolution**3
+    if config.method == "joint":
+        kept, batch = load.photos * JOINT_PHOTO, config.joint_batch_views * JOINT_BATCH
+        return (kept + batch) * config.joint_px**2 + JOINT_GRID * grid
+    return load.photos * STEREO * config.stereo_px + GRID * grid
 
 
 def plan(config: RunConfig, load: Load) -> Plan:

@@ -62,7 +62,7 @@ PLACES = {
     "pygltflib": ("formats/gltf.py",),
     "rawpy": ("formats/images_raw.py",),
     "rich": ("progress.py",),
-    "safetensors": ("formats/*.py", "stages/appearance*.py"),
+    "safetensors": ("formats/*.py",),
     "scipy": ("bench/*.py", "geometry/*.py", "shading/*.py", "stages/*.py"),
     "trimesh": ("geometry/visibility.py", "shading/visibility.py", "formats/*.py"),
     "uvunwrap": ("geometry/unwrap*.py", "stages/unwrap*.py"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.losses import SATURATED, photometric_loss, white_light_loss
+from pipeline.losses import SATURATED, log_srgb_difference, photometric_loss, sign_loss, white_light_loss
 from pipeline.shading.parsimony import parsimony_eager, parsimony_loss
 
 
@@ -96,3 +96,24 @@ def test_white_light_costs_nothing_and_a_cast_does_at_any_brightness():
     cast = light * torch.tensor([1.2, 1.0, 0.8])
     assert float(white_light_loss(cast)) == pytest.approx(0.4 / 3, rel=1e-4)
     assert float(white_light_loss(10 * cast)) == pytest.approx(0.4 / 3, rel=1e-4)
+
+
+def test_the_logarithmic_loss_has_no_upper_limit():
+    """Values of sRGB(log(1 + x)) from the standard's formula, in double precision."""
+    predicted, target = torch.tensor([[0.0, 0.5, 9.0]]), torch.tensor([[0.001, 0.5, 99.0]])
+    low, high, higher = (
+        12.92 * 0.0009995003,
+        1.055 * 2.302585093 ** (1 / 2.4) - 0.055,
+        1.055 * 4.605170186 ** (1 / 2.4) - 0.055,
+    )
+    torch.testing.assert_close(
+        log_srgb_difference(predicted, target), torch.tensor([(low + higher - high) / 3]), rtol=1e-4, atol=0
+    )
+
+
+def test_the_sign_loss_is_the_cross_entropy_with_the_other_end():
+    inside, outside = -torch.rand(40), torch.rand(40)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    expected = entropy(-inside, torch.zeros(40)) + entropy(-outside, torch.ones(40))
+    torch.testing.assert_close(sign_loss(torch.stack([inside, outside])), expected)
+    torch.testing.assert_close(sign_loss(torch.stack([outside, inside])), expected)

@@ -1,9 +1,10 @@
-"""Meshes and assets as safetensors files between stages: exact, and safe to open."""
+"""Meshes, assets and checkpoints as safetensors files: exact, and safe to open."""
 
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.scene import Asset, Environment, Material, Mesh
@@ -38,3 +39,20 @@ def load_asset(path: Path) -> Asset:
         environment=environment,
         provenance={k: float(v) for k, v in groups.get("provenance", {}).items()},
     )
+
+
+def save_checkpoint(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors so that the file is always whole: the old one or the new one."""
+    temporary = path.with_suffix(".tmp")
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary)
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """What `save_checkpoint` wrote; empty when there is none, or it cannot be read, which is as good as none."""
+    if not path.is_file():
+        return {}
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError):
+        return {}

@@ -5,9 +5,10 @@ wherever it does not meet the border of the grid, and its triangles are counter-
 """
 
 import itertools
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.geometry.tet_grid import TetGrid
@@ -52,6 +53,55 @@ _CASES = [_case_triangles(c) for c in range(16)]
 _FIRST = torch.tensor([(c + [(-1, -1, -1)] * 2)[0] for c in _CASES])
 _SECOND = torch.tensor([(c + [(-1, -1, -1)] * 2)[1] for c in _CASES])
 _TETRAHEDRA = torch.tensor(_kuhn_tetrahedra())
+_DIRECTIONS = torch.tensor(list(itertools.product((0, 1), repeat=3))[1:])  # of all edges, in the order of their offsets
+_PAIRS = _TETRAHEDRA[:, torch.tensor(_EDGES)]  # (6 tetrahedra, 6 edges, 2 ends, 3)
+_EDGE_STARTS = _PAIRS.amin(2)
+_EDGE_DIRECTIONS = ((_PAIRS.amax(2) - _EDGE_STARTS) * torch.tensor([4, 2, 1])).sum(-1) - 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CrossedEdges:
+    """The edges of a grid between an inner and an outer point; on each lies a vertex of the surface.
+
+    Attributes:
+        low: Flat index of an edge's first end.
+        high: That of its second end, the larger one.
+        faces: Triangles of the surface, by number of the edges that their corners lie on.
+    """
+
+    low: Int[Tensor, "edges"]
+    high: Int[Tensor, "edges"]
+    faces: Int[Tensor, "faces 3"]
+
+
+def crossed_edges(sdf: Float[Tensor, "nx ny nz"], grid: TetGrid) -> CrossedEdges:
+    """The topology of the zero level of `sdf` (negative inside), which depends on signs alone."""
+    device, (_, ny, nz) = sdf.device, grid.shape
+    stride = torch.tensor([ny * nz, nz, 1])
+    tetrahedra, starts, steps = ((x * stride).sum(-1).to(device) for x in (_TETRAHEDRA, _EDGE_STARTS, _DIRECTIONS))
+    directions = _EDGE_DIRECTIONS.to(device)
+    cubes = (_crossed_cubes(sdf < 0) * stride.to(device)).sum(-1)
+    corners = cubes[:, None, None] + tetrahedra  # (cubes, 6 tetrahedra, 4)
+    inside = (sdf < 0).reshape(-1)
+    case = (inside[corners] * torch.tensor([1, 2, 4, 8], dtype=torch.uint8, device=device)).sum(-1)
+    point, number = _numbered(corners.reshape(-1), sdf.numel())
+    triangles = []  # of edges, each told by its start among these points and its direction
+    for table in (_FIRST.to(device), _SECOND.to(device)):
+        cube, kind = (table[case, 0] >= 0).nonzero().unbind(1)
+        edge = table[case[cube, kind]]
+        start = number[cubes[cube, None] + starts[kind[:, None], edge]]
+        triangles.append(start * len(_DIRECTIONS) + directions[kind[:, None], edge])
+    keys, renumbered = _numbered(torch.cat(triangles).reshape(-1), len(point) * len(_DIRECTIONS))
+    low = point[keys // len(_DIRECTIONS)]
+    high = low + steps[keys % len(_DIRECTIONS)]
+    return CrossedEdges(low=low, high=high, faces=torch.cat([renumbered[rows] for rows in triangles]).long())
+
+
+def _numbered(values: Int[Tensor, "values"], limit: int) -> tuple[Int[Tensor, "distinct"], Int[Tensor, "limit"]]:
+    """The distinct values below `limit`, rising, and the place of each among them: `unique` without its sort."""
+    there = torch.zeros(limit, dtype=torch.bool, device=values.device)
+    there[values] = True
+    return there.nonzero()[:, 0], torch.cumsum(there, 0, dtype=torch.int32) - 1
 
 
 def marching_tetrahedra(
@@ -66,33 +116,18 @@ def marching_tetrahedra(
     Returns:
         Vertex positions in world units, differentiable with respect to `sdf`; faces.
     """
-    corners = _active_tetrahedra(sdf, grid)
+    crossed = crossed_edges(sdf.detach(), grid)
     flat = sdf.reshape(-1)
-    inside = flat[corners] < 0
-    case = (inside * torch.tensor([1, 2, 4, 8], device=sdf.device)).sum(1)
-    ends = corners[:, torch.tensor(_EDGES, device=sdf.device)].sort(-1).values  # (tets, 6, 2)
-    keys = ends[..., 0] * flat.numel() + ends[..., 1]
-    triangles = [
-        torch.gather(keys[rows], 1, table[case[rows]])
-        for table in (_FIRST.to(sdf.device), _SECOND.to(sdf.device))
-        for rows in [(table[case, 0] >= 0).nonzero()[:, 0]]
-    ]
-    edges, faces = torch.unique(torch.cat(triangles), return_inverse=True)
-    low, high = edges // flat.numel(), edges % flat.numel()
-    a, b = flat[low], flat[high]
+    a, b = flat[crossed.low], flat[crossed.high]
     t = (a / (a - b))[:, None]
-    start, end = grid.positions(low), grid.positions(high)
-    return start + t.to(start.dtype) * (end - start), faces
+    start, end = grid.positions(crossed.low), grid.positions(crossed.high)
+    return start + t.to(start.dtype) * (end - start), crossed.faces
 
 
-def _active_tetrahedra(sdf: Float[Tensor, "nx ny nz"], grid: TetGrid) -> Int[Tensor, "tets 4"]:
-    """Flat corner indices of all tetrahedra of the cubes that the surface crosses."""
-    inside = sdf < 0
-    nx, ny, nz = grid.shape
-    count = torch.zeros(nx - 1, ny - 1, nz - 1, dtype=torch.int8, device=sdf.device)
+def _crossed_cubes(inside: Bool[Tensor, "nx ny nz"]) -> Int[Tensor, "cubes 3"]:
+    """The first corners of all cubes that the surface crosses."""
+    nx, ny, nz = inside.shape
+    count = torch.zeros(nx - 1, ny - 1, nz - 1, dtype=torch.int8, device=inside.device)
     for dx, dy, dz in itertools.product((0, 1), repeat=3):
         count += inside[dx : nx - 1 + dx, dy : ny - 1 + dy, dz : nz - 1 + dz]
-    cubes = ((count > 0) & (count < 8)).nonzero()
-    corners = cubes[:, None, None, :] + _TETRAHEDRA.to(sdf.device)
-    stride = torch.tensor([ny * nz, nz, 1], device=sdf.device)
-    return (corners * stride).sum(-1).reshape(-1, 4)
+    return ((count > 0) & (count < 8)).nonzero()

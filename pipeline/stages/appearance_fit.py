@@ -11,13 +11,12 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.color import srgb_from_linear
 from pipeline.config import AppearanceConfig
-from pipeline.losses import photometric_loss
+from pipeline.formats.tensors import load_checkpoint, save_checkpoint
+from pipeline.losses import log_srgb_difference, photometric_loss
 from pipeline.metrics import psnr
 from pipeline.scene import Environment
 from pipeline.shading.parsimony import parsimony_loss
@@ -27,14 +26,12 @@ from pipeline.stages.appearance_light import FittedLight, Shadows
 from pipeline.stages.appearance_pixels import Pixels
 from pipeline.stages.appearance_search import reconsider
 
-START_BASE_COLOR = 0.2  # a bright start with dim light turns everything metallic
-METAL_BASE_COLOR = 0.8
-DIELECTRIC, METAL = 0.02, 0.98  # metallic at the start
-SEARCH_AT = 0.3  # share of the steps after which metals are looked for, and metallic may leave its start
+METAL_BASE_COLOR, METAL = 0.8, 0.98  # at the start, where metal explains the photos better
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
 PARSIMONY_PIXELS = 1024
 SLOWER_FROM, SLOWER = (0.6, 0.85), 0.4  # shares of the steps from which the rates are lower, each time by this factor
 TRIAL_STEPS, TRIAL_PIXELS = 80, 300_000  # of each hypothesis, metal or not
+TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
 METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a painted cabinet and for plastic
 BOUNCE_STEPS = 50
 PSNR_PIXELS = 100_000
@@ -65,8 +62,8 @@ class AppearanceFit:
     ) -> None:
         self.config, self.shadows = config, shadows
         self.step, self.recent_loss = 0, 0.0
-        self.start_metallic = METAL if metal else DIELECTRIC
-        base_color = METAL_BASE_COLOR if metal else START_BASE_COLOR
+        self.start_metallic = METAL if metal else config.start_metallic
+        base_color = METAL_BASE_COLOR if metal else config.start_base_color
         start = [base_color] * 3 + [config.start_roughness, self.start_metallic]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
         self.under = _shuffled_by_light(pixels, seed)
@@ -81,7 +78,7 @@ class AppearanceFit:
     @property
     def _search_step(self) -> int:
         """At this step every light has had its turn, and metals are looked for."""
-        return max(len(self.lights), round(SEARCH_AT * self.config.steps))
+        return max(len(self.lights), round(self.config.metallic_from * self.config.steps))
 
     def advance(self) -> float:
         """Take one step, under one of the lights; returns the photometric loss."""
@@ -93,7 +90,7 @@ class AppearanceFit:
         uv = torch.cat([batch.uv, self._beside(batch.uv)])
         both = self.maps(uv).requires_grad_()
         values, beside = both.split([len(batch), len(uv) - len(batch)])
-        photometric = photometric_loss(self._shade(batch, values, self.lights[turn]), batch.target)
+        photometric = self._difference(self._shade(batch, values, self.lights[turn]), batch.target)
         loss = photometric + self._material_priors(values, beside) + self.lights[turn].priors()
         self.optimizer.zero_grad()
         loss.backward()
@@ -103,6 +100,11 @@ class AppearanceFit:
         self.maps.learn(uv, both.detach(), torch.as_tensor(both.grad), rate=slowing * self.config.learning_rate_maps)
         self.step += 1
         return float(photometric.detach())
+
+    def _difference(self, predicted: Float[Tensor, "pixels 3"], target: Float[Tensor, "pixels 3"]) -> Float[Tensor, ""]:
+        if self.config.loss == "log_srgb":
+            return log_srgb_difference(predicted, target).mean()
+        return photometric_loss(predicted, target)
 
     def _shade(self, batch: Pixels, values: Float[Tensor, "pixels 5"], light: FittedLight) -> Float[Tensor, "pixels 3"]:
         metallic = values[:, 4]
@@ -176,19 +178,13 @@ class AppearanceFit:
         return state
 
     def _checkpoint(self, path: Path) -> None:
-        state = {k: v.contiguous() for k, v in self._state().items()}
-        temporary = path.with_suffix(".tmp")
         recent = torch.tensor(self.recent_loss, dtype=torch.float64)
-        save_file(state | {"step": torch.tensor(self.step), "recent_loss": recent}, temporary)
-        temporary.replace(path)
+        save_checkpoint(self._state() | {"step": torch.tensor(self.step), "recent_loss": recent}, path)
 
     def _resume(self, path: Path) -> None:
-        """Continue an interrupted fit; a checkpoint that cannot be read is as good as none."""
-        if not path.is_file():
-            return
-        try:
-            saved = load_file(path)
-        except (SafetensorError, OSError):
+        """Continue an interrupted fit, if there is a checkpoint of it."""
+        saved = load_checkpoint(path)
+        if not saved:
             return
         self.maps.restore(_below(saved, "maps."))
         self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
@@ -223,7 +219,8 @@ def explained_as_metal(pixels: Pixels, config: AppearanceConfig, shadows: Shadow
     some = pixels.batch(torch.randperm(len(pixels), generator=generator)[:TRIAL_PIXELS].to(pixels.uv.device))
     small = replace(
         config,
-        steps=math.ceil(TRIAL_STEPS / SEARCH_AT),
+        steps=TRIAL_SCHEDULE,
+        metallic_from=1.0,
         texture_px=min(256, config.texture_px),
         light_map_px=min(64, config.light_map_px),
         batch_px=min(8192, config.batch_px),

@@ -18,8 +18,6 @@ from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.shading.visibility import Visibility
 from pipeline.stages.appearance_pixels import Pixels
 
-START_LIGHT = 1.5  # a bright start of base colour with dim light turns everything metallic
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Shadows:
@@ -55,9 +53,9 @@ class FittedLight:
         self.bounce: Bounce | None = None
         if config.light == "sh":
             light = torch.zeros((config.sh_degree + 1) ** 2, 3, device=device)
-            light[0] = START_LIGHT * math.sqrt(4 * math.pi)
+            light[0] = config.start_light * math.sqrt(4 * math.pi)
         else:
-            light = torch.full((config.light_map_px**2, 3), math.log(START_LIGHT), device=device)
+            light = torch.full((config.light_map_px**2, 3), math.log(config.start_light), device=device)
         self.parameter = light.requires_grad_()
 
     @property

@@ -1,4 +1,4 @@
-"""Geometry: the visual hull of the masks, hollowed by stereo, as a closed triangle mesh; or the user's own mesh."""
+"""Geometry: the visual hull of the masks, hollowed by stereo, as a closed mesh; a joint fit; or the user's own mesh."""
 
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.geometry.visual_hull import hull_sdf
 from pipeline.scene import Asset, Capture, Mesh
 from pipeline.stages.geometry_given import place_given
+from pipeline.stages.geometry_joint import fit_joint
 from pipeline.stages.geometry_stereo import carve_hollows
 from pipeline.workspace import Stage, StageContext
 
@@ -30,6 +31,8 @@ def shape(capture: Capture, given: MeshFile | None, config: GeometryConfig, cont
     """The mesh that the user brought, or else the one that masks and photos tell."""
     if given is not None:
         return place_given(capture, given, config.max_faces, context)
+    if config.method == "joint":
+        return fit_joint(capture, config, context)
     return carve(capture, config, context)
 
 
@@ -99,6 +102,7 @@ def _closed(sdf: torch.Tensor, spacing: float) -> torch.Tensor:
 
 def _save(mesh: Mesh, folder: Path) -> None:
     save_asset(Asset(mesh=mesh), folder / "mesh.safetensors")
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
 def _load(folder: Path) -> Mesh:
