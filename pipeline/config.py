@@ -116,6 +116,8 @@ class AppearanceConfig:
         sh_degree: Degree of the spherical harmonics.
         light_map_px: Texels along an edge of the octahedral map.
         shadows: Whether the mesh shadows and lights itself; off, all shading is baked into colour.
+        exposure: Whether photos of one light may differ by a gain for each channel: "on", "off" when the exposure and
+            the white balance were locked, "auto" when the photos turn out to differ by more than light explains.
         start_roughness: Roughness at the start; sharp light needs a smooth start, soft light a rough one.
         learning_rate_maps: Step of the textures (logits).
         learning_rate_light: Step of the light.
@@ -137,6 +139,7 @@ class AppearanceConfig:
     sh_degree: int = 8
     light_map_px: int = 128
     shadows: bool = True
+    exposure: str = "auto"
     start_roughness: float = 0.2
     learning_rate_maps: float = 0.04
     learning_rate_light: float = 0.06
@@ -151,6 +154,7 @@ class AppearanceConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         choose(self, "light", ("sh", "octahedral"))
+        choose(self, "exposure", ("auto", "on", "off"))
         require(self, "texture_px", low=64, high=16_384)
         require(self, "steps", low=1, high=1e6)
         require(self, "batch_px", low=256, high=1e8)

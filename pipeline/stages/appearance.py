@@ -63,6 +63,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     figures |= {
         "loss": loss,
         "photo_psnr": fit.photo_psnr(),
+        "exposure_drift_ev": fit.exposure.drift_ev,
         "starts_as_metal": float(metal),
         "unseen_share": float((in_chart & (seen <= SEEN)).sum() / in_chart.sum().clamp_min(1)),
     }
@@ -95,4 +96,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {asset.provenance['photo_psnr']:.1f} dB against the photos"
 
 
-STAGE = Stage(name="appearance", version=6, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=7, compute=fit_appearance, save=_save, load=_load, summary=_summary)

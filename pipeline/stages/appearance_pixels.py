@@ -30,6 +30,7 @@ class Pixels:
         target: Linear photo values.
         light_index: Under which of the capture's lights each was photographed; none means that there is one.
         surface: The same points on the mesh, for shadows; none shades them in the open.
+        view: Number of the photo that shows each; none where photos are not told apart.
     """
 
     uv: Float[Tensor, "pixels 2"]
@@ -38,6 +39,7 @@ class Pixels:
     target: Float[Tensor, "pixels 3"]
     surface: SurfacePoints | None = None
     light_index: Int[Tensor, "pixels"] | None = None
+    view: Int[Tensor, "pixels"] | None = None
 
     def __len__(self) -> int:
         """Number of pixels."""
@@ -55,6 +57,7 @@ class Pixels:
             target=self.target[index],
             surface=surface,
             light_index=None if self.light_index is None else self.light_index[index],
+            view=None if self.view is None else self.view[index],
         )
 
 
@@ -82,9 +85,21 @@ def collect_pixels(
     for index, view in enumerate(capture.views):
         progress(index / len(capture.views), f"surface of {view.name}")
         parts.append(_view_pixels(view, scale, mesh, normals, rasterizer))
-    uv, normal, wo, target, corners, weights, lights = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
-    surface = SurfacePoints(corners=corners, weights=weights)
-    return Pixels(uv=uv, normal=normal, wo=wo, target=target, surface=surface, light_index=lights)
+    uv, normal, wo, target, corners, weights = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+
+    def spread(numbers: list[int]) -> Int[Tensor, "pixels"]:
+        counts = torch.tensor([len(part[0]) for part in parts])
+        return torch.tensor(numbers, dtype=torch.int32).repeat_interleave(counts).to(uv.device)
+
+    return Pixels(
+        uv=uv,
+        normal=normal,
+        wo=wo,
+        target=target,
+        surface=SurfacePoints(corners=corners, weights=weights),
+        light_index=spread([view.light_index for view in capture.views]),
+        view=spread(list(range(len(capture.views)))),
+    )
 
 
 def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasterizer: Rasterizer) -> tuple[Tensor, ...]:
@@ -105,7 +120,6 @@ def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasteriz
         linear[usable],
         points.corners.int(),
         points.weights,
-        torch.full((len(points.corners),), view.light_index, device=position.device),
     )
 
 
