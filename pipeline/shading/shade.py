@@ -35,7 +35,7 @@ def shade(
     open_light = light.open_light if isinstance(light, ShadowedLight) else light
     if can_fuse(open_light.table, *inputs):
         shadow = light.at_mirrored(normal, wo, roughness) if isinstance(light, ShadowedLight) else None
-        return fused_shade(open_light, shadow, inputs)
+        return fused_shade(open_light, shadow, (*inputs[:3], open_light.in_light(normal), open_light.in_light(wo)))
     return shade_eager(light, *inputs)
 
 

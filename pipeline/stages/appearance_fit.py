@@ -71,7 +71,7 @@ class AppearanceFit:
         start = [base_color] * 3 + [config.start_roughness, self.start_metallic]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
         self.under = _shuffled_by_light(pixels, seed)
-        self.lights = [FittedLight(config, pixels.uv.device) for _ in self.under]
+        self.lights = [FittedLight(config, own.uv.device, own.light_from_world) for own in self.under]
         self.exposure = Exposure(self.under, config.exposure)
         self.optimizer = torch.optim.Adam([light.parameter for light in self.lights], fused=True)
 

@@ -15,6 +15,7 @@ from pipeline.shading.octahedral import texel_directions
 from pipeline.shading.prefilter import PrefilteredLight, prefilter, radiance
 from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bounce_light, shadowed_light
 from pipeline.shading.texture_pyramid import TexturePyramid
+from pipeline.shading.turn import Turn, spread_turns
 from pipeline.shading.visibility import Visibility
 from pipeline.stages.appearance_pixels import Pixels
 
@@ -47,11 +48,17 @@ class FittedLight:
 
     Attributes:
         parameter: What is fitted.
+        light_from_world: How the object stood in it in each photo; none when it stood still.
         bounce: What the object throws onto itself; none before it was needed.
     """
 
-    def __init__(self, config: AppearanceConfig, device: torch.device) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: AppearanceConfig,
+        device: torch.device,
+        light_from_world: Float[Tensor, "views 3 3"] | None = None,
+    ) -> None:
+        self.config, self.light_from_world = config, light_from_world
         self.bounce: Bounce | None = None
         if config.light == "sh":
             light = torch.zeros((config.sh_degree + 1) ** 2, 3, device=device)
@@ -71,15 +78,23 @@ class FittedLight:
         self, batch: Pixels, shadows: Shadows | None, maps: TexturePyramid, *, renew: bool
     ) -> PrefilteredLight | ShadowedLight:
         """The light at the batch; with `renew` the bounce follows the slow change of material and light."""
-        environment = self.environment
+        environment, turn = self.environment, self._turn(batch)
         if shadows is None or batch.surface is None:
-            return prefilter(environment)
+            return prefilter(environment, turn)
         if self.bounce is None or renew:
             with torch.no_grad():
                 values = maps(shadows.uvs)
             reflectance = even_reflectance(values[:, :3], values[:, 4])
-            self.bounce = bounce_light(environment, shadows.visibility, reflectance)
-        return shadowed_light(environment, shadows.visibility, batch.surface, self.bounce)
+            turns = None if self.light_from_world is None else spread_turns(self.light_from_world)[0]
+            self.bounce = bounce_light(environment, shadows.visibility, reflectance, turns)
+        return shadowed_light(environment, shadows.visibility, batch.surface, self.bounce, turn)
+
+    def _turn(self, batch: Pixels) -> Turn | None:
+        if self.light_from_world is None or batch.view is None:
+            return None
+        views, of_point = batch.view.unique(return_inverse=True)
+        bounce = spread_turns(self.light_from_world)[1][views.long()]
+        return Turn(light_from_world=self.light_from_world[views.long()], of_point=of_point, bounce=bounce)
 
     def priors(self) -> Float[Tensor, ""]:
         """Weighted loss of a light that has a cast, is rough or negative."""

@@ -16,6 +16,7 @@ from pipeline.scene import Capture, Mesh, View
 from pipeline.shading.visibility import SurfacePoints, surface_points
 
 MIN_COS = 0.1  # flatter views of the surface are mostly outline
+STILL = 1e-3  # entries of rotations that differ by less are one
 EDGE_PX = 1.5  # pixels this close to the outline mix object and background
 
 
@@ -31,6 +32,7 @@ class Pixels:
         light_index: Under which of the capture's lights each was photographed; none means that there is one.
         surface: The same points on the mesh, for shadows; none shades them in the open.
         view: Number of the photo that shows each; none where photos are not told apart.
+        light_from_world: How the world stood in the light in each photo; none when it stood still.
     """
 
     uv: Float[Tensor, "pixels 2"]
@@ -40,6 +42,7 @@ class Pixels:
     surface: SurfacePoints | None = None
     light_index: Int[Tensor, "pixels"] | None = None
     view: Int[Tensor, "pixels"] | None = None
+    light_from_world: Float[Tensor, "views 3 3"] | None = None
 
     def __len__(self) -> int:
         """Number of pixels."""
@@ -58,6 +61,7 @@ class Pixels:
             surface=surface,
             light_index=None if self.light_index is None else self.light_index[index],
             view=None if self.view is None else self.view[index],
+            light_from_world=self.light_from_world,
         )
 
 
@@ -99,7 +103,15 @@ def collect_pixels(
         surface=SurfacePoints(corners=corners, weights=weights),
         light_index=spread([view.light_index for view in capture.views]),
         view=spread(list(range(len(capture.views)))),
+        light_from_world=_turns(capture, uv.device),
     )
+
+
+def _turns(capture: Capture, device: torch.device) -> Float[Tensor, "views 3 3"] | None:
+    """How the world stood in the light in each photo; none when it stood still in all."""
+    turns = torch.stack([view.light_from_world[:3, :3] for view in capture.views])
+    still = bool((turns - torch.eye(3, dtype=turns.dtype)).abs().max() < STILL)
+    return None if still else turns.float().to(device)
 
 
 def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasterizer: Rasterizer) -> tuple[Tensor, ...]:
