@@ -116,6 +116,7 @@ class AppearanceConfig:
         sh_degree: Degree of the spherical harmonics.
         light_map_px: Texels along an edge of the octahedral map.
         shadows: Whether the mesh shadows and lights itself; off, all shading is baked into colour.
+        flash: Whether a lamp at the camera lights the object (rig=flash), besides what light there is around it.
         exposure: Whether photos of one light may differ by a gain for each channel: "on", "off" when the exposure and
             the white balance were locked, "auto" when the photos turn out to differ by more than light explains.
         start_roughness: Roughness at the start; sharp light needs a smooth start, soft light a rough one.
@@ -139,6 +140,7 @@ class AppearanceConfig:
     sh_degree: int = 8
     light_map_px: int = 128
     shadows: bool = True
+    flash: bool = False
     exposure: str = "auto"
     start_roughness: float = 0.2
     learning_rate_maps: float = 0.04

@@ -37,13 +37,13 @@ def studio():
     return Environment(coefficients=0.5 + weight @ colors, basis="octahedral")
 
 
-def photograph(views=24, size_px=80, light=None, paints=(MATT, GLOSSY)):
+def photograph(views=24, size_px=80, light=None, paints=(MATT, GLOSSY), distance=4.0):
     """Pixels of the ball in six stripes, alternately of two paints, and the true values behind them."""
     normals, directions, shown = [], [], []
-    for camera in cameras_around(views, size_px=size_px, focal_px=1.5 * size_px):
-        hits, distance = (x[..., 0] for x in sphere_hits(camera))
+    for camera in cameras_around(views, distance=distance, size_px=size_px, focal_px=0.375 * distance * size_px):
+        hits, along = (x[..., 0] for x in sphere_hits(camera))
         rays = pixel_rays(camera)[:, :, 0]
-        normal = normalize(camera.camera_center + distance[..., None] * rays, dim=-1)
+        normal = normalize(camera.camera_center + along[..., None] * rays, dim=-1)
         usable = hits & ((normal * -rays).sum(-1) > 0.15)
         normals.append(normal[usable].float())
         directions.append(-rays[usable].float())
@@ -60,7 +60,7 @@ def photograph(views=24, size_px=80, light=None, paints=(MATT, GLOSSY)):
         wo=wo,
     )
     uv = octahedral_from_direction(normal)
-    view = torch.arange(views, dtype=torch.int32).repeat_interleave(torch.tensor(shown))
+    view = torch.arange(views, dtype=torch.int16).repeat_interleave(torch.tensor(shown))
     return Pixels(uv=uv, normal=normal, wo=wo, target=color.clamp(0, 1), view=view), truth, stripe == 0
 
 
@@ -109,10 +109,13 @@ def test_paints_keep_their_own_roughness(fitted):
     assert float(values[~matt, 3].mean()) < float(values[matt, 3].mean()) - 0.2
 
 
-@pytest.mark.parametrize("light", ["octahedral", "sh"])
-def test_a_fit_continues_from_its_checkpoint_as_if_never_stopped(tmp_path, light):
+@pytest.mark.parametrize(("light", "flash"), [("octahedral", False), ("sh", False), ("octahedral", True)])
+def test_a_fit_continues_from_its_checkpoint_as_if_never_stopped(tmp_path, light, flash):
     pixels, _, _ = photograph(views=4, size_px=40)
-    config = replace(CONFIG, light=light, sh_degree=3, steps=16, batch_px=256, checkpoint_steps=8, exposure="on")
+    pixels = replace(pixels, distance=1 / pixels.target[:, 0].clamp_min(0.1))
+    config = replace(
+        CONFIG, light=light, flash=flash, sh_degree=3, steps=16, batch_px=256, checkpoint_steps=8, exposure="on"
+    )
 
     def run(path, stop=16):
         fit = AppearanceFit(pixels, config, texture_px=64, seed=3)
@@ -129,7 +132,8 @@ def test_a_fit_continues_from_its_checkpoint_as_if_never_stopped(tmp_path, light
         run(tmp_path / "stopped", stop=10)
     resumed = run(tmp_path / "stopped", stop=99)
     assert torch.equal(resumed.maps.bake(), whole.maps.bake())
-    assert torch.equal(resumed.lights[0].parameter, whole.lights[0].parameter)
+    for name, parameter in whole.lights[0].parameters.items():
+        assert torch.equal(resumed.lights[0].parameters[name], parameter)
     assert torch.equal(resumed.exposure.log_gain, whole.exposure.log_gain)
     assert bool(whole.exposure.log_gain.any())
 

@@ -65,7 +65,7 @@ def turntable():
         target = shade(lit, base_color=own[:, :3], roughness=own[:, 3], metallic=own[:, 4], **at).clamp(0, 1)
         parts.append((uvs[shown], at["normal"], at["wo"], target, surface.corners, surface.weights))
     uv, normal, wo, target, corners, weights = (torch.cat(x) for x in zip(*parts, strict=True))
-    view = torch.arange(VIEWS, dtype=torch.int32).repeat_interleave(torch.tensor([len(p[0]) for p in parts]))
+    view = torch.arange(VIEWS, dtype=torch.int16).repeat_interleave(torch.tensor([len(p[0]) for p in parts]))
     surface = SurfacePoints(corners=corners, weights=weights)
     pixels = Pixels(uv=uv, normal=normal, wo=wo, target=target, surface=surface, view=view, light_from_world=turns)
     return pixels, Shadows(visibility=visibility, uvs=uvs, vertices=vertices), truth[corners[:, 0].long()]

@@ -52,12 +52,14 @@ class PrefilteredLight:
         levels: (roughness, size, first row) of the specular levels, roughness rising.
         diffuse_row: First row of the diffuse map, of size `DIFFUSE_SIZE`.
         turn: How the world stands in the light at the points for which it is asked; none when as in its maps.
+        flash: What a lamp at the camera adds there: irradiance / pi of surfaces that face it; none without one.
     """
 
     table: Float[Tensor, "rows 3"]
     levels: tuple[tuple[float, int, int], ...]
     diffuse_row: int
     turn: Turn | None = None
+    flash: Float[Tensor, "points 3"] | None = None
 
     def in_light(self, direction: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """World directions in the frame of the maps."""

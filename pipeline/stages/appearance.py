@@ -12,7 +12,7 @@ from pipeline.geometry import mesh_ops
 from pipeline.geometry.normals import vertex_normals
 from pipeline.scene import Asset, Capture, Environment, Material
 from pipeline.shading.render import vertex_uvs
-from pipeline.shading.visibility import trace_visibility
+from pipeline.shading.visibility import coarse_light, trace_visibility
 from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
 from pipeline.stages.appearance_fit import AppearanceFit, explained_as_metal
 from pipeline.stages.appearance_light import Shadows
@@ -68,7 +68,9 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
         "unseen_share": float((in_chart & (seen <= SEEN)).sum() / in_chart.sum().clamp_min(1)),
     }
     context.metrics.update(figures)
-    environment = fit.environment
+    environment, flash = fit.environment, fit.lights[0].flash
+    if flash is not None:
+        context.metrics["flash_over_light"] = float(torch.exp(flash).mean() / coarse_light(environment).mean())
     return dataclasses.replace(
         blank,
         material=Material(

@@ -71,9 +71,10 @@ class AppearanceFit:
         start = [base_color] * 3 + [config.start_roughness, self.start_metallic]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
         self.under = _shuffled_by_light(pixels, seed)
-        self.lights = [FittedLight(config, own.uv.device, own.light_from_world) for own in self.under]
+        self.lights = [FittedLight(config, own) for own in self.under]
         self.exposure = Exposure(self.under, config.exposure)
-        self.optimizer = torch.optim.Adam([light.parameter for light in self.lights], fused=True)
+        fitted = [parameter for light in self.lights for parameter in light.parameters.values()]
+        self.optimizer = torch.optim.Adam(fitted, fused=True)
 
     @property
     def environment(self) -> Environment:
@@ -184,8 +185,9 @@ class AppearanceFit:
         state = {f"maps.{name}": value for name, value in self.maps.state().items()}
         for k, light in enumerate(self.lights):
             state |= {f"lights.{k}.{name}": value for name, value in light.state().items()}
-            for name, value in self.optimizer.state[light.parameter].items():
-                state[f"optimizer.{k}.{name}"] = torch.as_tensor(value)
+            for what, parameter in light.parameters.items():
+                moments = self.optimizer.state[parameter].items()
+                state |= {f"optimizer.{k}.{what}.{name}": torch.as_tensor(value) for name, value in moments}
         return state | {f"exposure.{name}": value for name, value in self.exposure.state().items()}
 
     def _checkpoint(self, path: Path) -> None:
@@ -208,9 +210,10 @@ class AppearanceFit:
         self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
         for k, light in enumerate(self.lights):
             light.restore(_below(saved, f"lights.{k}."))
-            state = {name: value.clone() for name, value in _below(saved, f"optimizer.{k}.").items()}
-            if state:  # a light whose turn never came has none
-                self.optimizer.state[light.parameter] = state
+            for what, parameter in light.parameters.items():
+                state = {name: value.clone() for name, value in _below(saved, f"optimizer.{k}.{what}.").items()}
+                if state:  # a light whose turn never came has none
+                    self.optimizer.state[parameter] = state
 
 
 def _below(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
