@@ -129,6 +129,9 @@ class AppearanceConfig:
         sh_degree: Degree of the spherical harmonics.
         light_map_px: Texels along an edge of the octahedral map.
         shadows: Whether the mesh shadows and lights itself; off, all shading is baked into colour.
+        flash: Whether a lamp at the camera lights the object (rig=flash), besides what light there is around it.
+        exposure: Whether photos of one light may differ by a gain for each channel: "on", "off" when the exposure and
+            the white balance were locked, "auto" when the photos turn out to differ by more than light explains.
         loss: How photos are compared: "gamma", a saturated pixel asking only for its brightness, or "log_srgb", the
             logarithm as nvdiffrec does.
         start_light: Radiance of the even light at the start.
@@ -156,6 +159,8 @@ class AppearanceConfig:
     sh_degree: int = 8
     light_map_px: int = 128
     shadows: bool = True
+    flash: bool = False
+    exposure: str = "auto"
     loss: str = "gamma"
     start_light: float = 1.5
     start_base_color: float = 0.2
@@ -175,6 +180,7 @@ class AppearanceConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         choose(self, "light", ("sh", "octahedral"))
+        choose(self, "exposure", ("auto", "on", "off"))
         choose(self, "loss", ("gamma", "log_srgb"))
         require(self, "texture_px", low=64, high=16_384)
         require(self, "steps", low=1, high=1e6)

@@ -118,5 +118,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_the_rig_is_a_group_of_its_own() -> None:
     assert config.load([]).poses.rig == "handheld"
     assert config.load(["rig=turntable", "quality=draft"]).poses.rig == "turntable"
+    assert config.load(["rig=flash"]).appearance.flash
+    assert not config.load([]).appearance.flash
     with pytest.raises(UsageError, match=r"poses.rig='carousel' is not one of handheld, turntable"):
         config.load(["poses.rig=carousel"])

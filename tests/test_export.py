@@ -14,6 +14,7 @@ from pipeline.formats.radiance import read_hdr
 from pipeline.formats.transforms_json import read_transforms
 from pipeline.scene import Asset, Capture, Environment, Material, Mesh, View
 from pipeline.shading.light_maps import equirect
+from pipeline.shading.light_rotation import rotated
 from pipeline.shading.octahedral import octahedral_from_direction
 from pipeline.stages.export import FILES, export, placement, publish
 from pipeline.stages.export_preview import TILE_PX
@@ -135,6 +136,22 @@ def test_the_light_map_holds_the_light(exported, asset):
     assert picture.shape == (32, 64, 3)
     expected = equirect(asset.environment, 32)
     torch.testing.assert_close(picture, expected, atol=float(expected.max()) / 256, rtol=0)  # RGBE
+
+
+def test_views_of_a_turntable_are_rendered_under_the_light_as_it_was_turned(tmp_path, exported, asset, capture):
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:3, :3] = torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
+    turned = dataclasses.replace(
+        capture, views=tuple(dataclasses.replace(view, light_from_world=turn) for view in capture.views)
+    )
+    other = dataclasses.replace(asset, environment=rotated(asset.environment, turn[:3, :3].mT))
+    shown = []
+    for name, views, one in (("turned", turned, asset), ("other", capture, other)):
+        context, _ = make_context(tmp_path / name)
+        folder = export(views, one, ExportConfig(light_height_px=32, preview_views=2), context).folder
+        shown.append(images.read_image(folder / "render" / "0.png"))
+    np.testing.assert_array_equal(*shown)
+    assert not np.array_equal(shown[0], images.read_image(exported.folder / "render" / "0.png"))
 
 
 def test_the_preview_has_six_columns_and_a_row_per_view(exported):

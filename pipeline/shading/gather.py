@@ -39,6 +39,29 @@ def transfer(matrix: Float[Tensor, "rows directions"], light: Float[Tensor, "dir
     return product
 
 
+def transfer_at(
+    matrix: Float[Tensor, "rows directions"],
+    at: tuple[Int[Tensor, "points corners"], Float[Tensor, "points corners"]],
+    lights: Float[Tensor, "lights directions 3"],
+    light_index: Int[Tensor, "points"],
+) -> Float[Tensor, "points 3"]:
+    """`transfer` at points between rows, each under one of several lights; differentiable in the lights.
+
+    Args:
+        matrix: Constant.
+        at: Rows around each point, and their weights (constant).
+        lights: Radiance from the directions.
+        light_index: Under which light each point lies.
+    """
+    if matrix.device.type != "cpu" or matrix.dtype != torch.float32 or lights.dtype != torch.float32:
+        rows = torch.einsum("pk,pkd->pd", at[1], matrix[at[0].long()])
+        return torch.einsum("pd,pdc->pc", rows, lights[light_index])
+    if matrix.shape[1] != lights.shape[1]:
+        raise ValueError(f"a matrix of {matrix.shape[1]} columns times {lights.shape[1]} directions")
+    product: Tensor = _TransferAt.apply(matrix, *at, lights, light_index)
+    return product
+
+
 def gathered(
     weights: Float[Tensor, "rows directions"], source: Int[Tensor, "rows directions"], values: Float[Tensor, "values 3"]
 ) -> tuple[Float[Tensor, "rows 3"], Float[Tensor, "rows 3"]]:
@@ -68,6 +91,27 @@ class _Transfer(torch.autograd.Function):
         use_torch_threads()
         _multiply_back(ctx.matrix, grad.contiguous().numpy(), sums.numpy())
         return None, sums.sum(0)
+
+
+class _TransferAt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, matrix, corners, weights, lights, light_index) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        constant = (matrix, corners, weights, light_index)
+        ctx.constant = [x.detach().contiguous().numpy() for x in constant]
+        ctx.shape = lights.shape
+        result = torch.empty(len(corners), 3)
+        by_channel = lights.detach().mT.contiguous()
+        use_torch_threads()
+        _multiply_at(*ctx.constant, by_channel.numpy(), result.numpy())
+        return result
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[None, None, None, Tensor, None]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        lights, directions, _ = ctx.shape
+        sums = torch.zeros(_CHUNKS, lights, 3, directions)
+        use_torch_threads()
+        _multiply_at_back(*ctx.constant, grad.contiguous().numpy(), sums.numpy())
+        return None, None, None, sums.sum(0).mT, None
 
 
 class _WeightedRows(torch.autograd.Function):
@@ -152,6 +196,39 @@ def _multiply_back(matrix, grad, sums):  # noqa: ANN001, ANN202  # a kernel: one
                 sums[chunk, k, 0] += matrix[row, k] * red
                 sums[chunk, k, 1] += matrix[row, k] * green
                 sums[chunk, k, 2] += matrix[row, k] * blue
+
+
+@numba.njit(cache=True, parallel=True, fastmath=True)
+@no_type_check
+def _multiply_at(matrix, corners, weights, light_index, lights, result):  # noqa: ANN001, ANN202  # a kernel
+    for p in numba.prange(len(corners)):
+        red = green = blue = np.float32(0)
+        light = lights[light_index[p]]
+        for corner in range(corners.shape[1]):
+            row, weight = matrix[corners[p, corner]], weights[p, corner]
+            r = g = b = np.float32(0)
+            for k in range(matrix.shape[1]):
+                r += row[k] * light[0, k]
+                g += row[k] * light[1, k]
+                b += row[k] * light[2, k]
+            red, green, blue = red + weight * r, green + weight * g, blue + weight * b
+        result[p, 0], result[p, 1], result[p, 2] = red, green, blue
+
+
+@numba.njit(cache=True, parallel=True, fastmath=True)
+@no_type_check
+def _multiply_at_back(matrix, corners, weights, light_index, grad, sums):  # noqa: ANN001, ANN202  # a kernel
+    points, chunks = corners.shape[0], sums.shape[0]
+    for chunk in numba.prange(chunks):
+        for p in range(chunk * points // chunks, (chunk + 1) * points // chunks):
+            to_light = sums[chunk, light_index[p]]
+            for corner in range(corners.shape[1]):
+                row, weight = matrix[corners[p, corner]], weights[p, corner]
+                r, g, b = weight * grad[p, 0], weight * grad[p, 1], weight * grad[p, 2]
+                for k in range(matrix.shape[1]):
+                    to_light[0, k] += row[k] * r
+                    to_light[1, k] += row[k] * g
+                    to_light[2, k] += row[k] * b
 
 
 @numba.njit(cache=True, parallel=True, fastmath=True)

@@ -18,6 +18,7 @@ from pipeline.shading import spherical_harmonics as sh
 from pipeline.shading.disney import reflected_lobe
 from pipeline.shading.gather import weighted_rows
 from pipeline.shading.octahedral import bilinear_corners, texel_directions, texel_solid_angles
+from pipeline.shading.turn import Turn
 
 DIFFUSE_SIZE = 32
 DIFFUSE_SOURCE_SIZE = 32
@@ -50,15 +51,23 @@ class PrefilteredLight:
         table: Radiance per texel of every specular level, then irradiance / pi of the diffuse map.
         levels: (roughness, size, first row) of the specular levels, roughness rising.
         diffuse_row: First row of the diffuse map, of size `DIFFUSE_SIZE`.
+        turn: How the world stands in the light at the points for which it is asked; none when as in its maps.
+        flash: What a lamp at the camera adds there: irradiance / pi of surfaces that face it; none without one.
     """
 
     table: Float[Tensor, "rows 3"]
     levels: tuple[tuple[float, int, int], ...]
     diffuse_row: int
+    turn: Turn | None = None
+    flash: Float[Tensor, "points 3"] | None = None
+
+    def in_light(self, direction: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """World directions in the frame of the maps."""
+        return direction if self.turn is None else self.turn.in_light(direction)
 
     def diffuse(self, normal: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """Irradiance / pi: what a white Lambertian surface with this normal radiates."""
-        index, weights = bilinear_corners(normal, DIFFUSE_SIZE)
+        index, weights = bilinear_corners(self.in_light(normal), DIFFUSE_SIZE)
         return weighted_rows(self.table, index + self.diffuse_row, weights)
 
     def specular(
@@ -69,6 +78,7 @@ class PrefilteredLight:
         rough = roughness.clamp(float(knots[0]), float(knots[-1]))
         below = (torch.searchsorted(knots, rough.detach(), right=True) - 1).clamp(0, len(knots) - 2)
         blend = (rough - knots[below]) / (knots[below + 1] - knots[below])
+        direction = self.in_light(direction)
         corners = {size: bilinear_corners(direction, size) for size in {level[1] for level in self.levels}}
         index = torch.stack([corners[size][0] + row for _, size, row in self.levels], 1)
         weight = torch.stack([corners[size][1] for _, size, _ in self.levels], 1)
@@ -78,8 +88,8 @@ class PrefilteredLight:
         return weighted_rows(self.table, torch.gather(index, 1, pair).flatten(1), weights.flatten(1))
 
 
-def prefilter(environment: Environment) -> PrefilteredLight:
-    """Prefilter a light; differentiable with respect to its coefficients."""
+def prefilter(environment: Environment, turn: Turn | None = None) -> PrefilteredLight:
+    """Prefilter a light, for points that turned under it or not; differentiable with respect to its coefficients."""
     coefficients = environment.coefficients
     device = coefficients.device
     if environment.basis == "sh":
@@ -94,7 +104,7 @@ def prefilter(environment: Environment) -> PrefilteredLight:
     for roughness, size in levels:
         placed.append((roughness, size, first))
         first += size * size
-    return PrefilteredLight(table=table, levels=tuple(placed), diffuse_row=first)
+    return PrefilteredLight(table=table, levels=tuple(placed), diffuse_row=first, turn=turn)
 
 
 def radiance(environment: Environment, direction: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:

@@ -165,6 +165,14 @@ def light_mesh(
     )
 
 
+def relit(asset: Asset, scene: LitMesh, environment: Environment) -> LitMesh:
+    """The same mesh under another light; nothing is traced again."""
+    if asset.material is None:
+        raise ValueError("a blank asset cannot be lit")
+    reflectance = reflectance_at(asset.material, vertex_uvs(scene.mesh))
+    return replace(scene, environment=environment, bounce=bounce_light(environment, scene.visibility, reflectance))
+
+
 def _longest_edge(mesh: Mesh) -> float:
     """Edges that shadows need: 1/48 of the diagonal, longer where that would give more than some 100 000 triangles."""
     diagonal = float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).norm())

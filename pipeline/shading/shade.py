@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.shading.disney import DIELECTRIC_F0, directional_albedo, dominant_direction
+from pipeline.shading.flash import shade_flash
 from pipeline.shading.fused import can_fuse, fused_shade
 from pipeline.shading.prefilter import PrefilteredLight
 from pipeline.shading.shadowed_light import ShadowedLight
@@ -24,7 +25,8 @@ def shade(
     Lambertian base that gets what the surface does not mirror; `metallic` blends the two.
 
     Args:
-        light: Prefiltered distant light, for points in the open or for these points of a mesh.
+        light: Prefiltered distant light, for points in the open or for these points of a mesh, with or without a lamp
+            at the camera.
         base_color: Linear RGB in [0, 1].
         roughness: Perceptual roughness in [0, 1].
         metallic: 0 dielectric .. 1 metal.
@@ -35,8 +37,11 @@ def shade(
     open_light = light.open_light if isinstance(light, ShadowedLight) else light
     if can_fuse(open_light.table, *inputs):
         shadow = light.at_mirrored(normal, wo, roughness) if isinstance(light, ShadowedLight) else None
-        return fused_shade(open_light, shadow, inputs)
-    return shade_eager(light, *inputs)
+        turned = (open_light.in_light(normal), open_light.in_light(wo))
+        color = fused_shade(open_light, shadow, (*inputs[:3], *turned))
+    else:
+        color = shade_eager(light, *inputs)
+    return color if open_light.flash is None else color + shade_flash(open_light.flash, *inputs)
 
 
 def shade_eager(
@@ -47,7 +52,7 @@ def shade_eager(
     normal: Float[Tensor, "points 3"],
     wo: Float[Tensor, "points 3"],
 ) -> Float[Tensor, "points 3"]:
-    """`shade` written out in torch, for any device and precision."""
+    """`shade` of distant light written out in torch, for any device and precision."""
     cos_v = (normal * wo).sum(-1).clamp_min(1e-3)
     scale, bias = directional_albedo(cos_v, roughness)
     reflected = light.specular(dominant_direction(normal, wo, roughness), roughness)

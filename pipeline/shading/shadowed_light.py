@@ -9,8 +9,10 @@ from torch import Tensor
 from pipeline.scene import Environment
 from pipeline.shading.disney import dominant_direction
 from pipeline.shading.fused import fused_visible_share
+from pipeline.shading.gather import transfer
 from pipeline.shading.prefilter import PrefilteredLight, prefilter
-from pipeline.shading.visibility import LOBES, SurfacePoints, Visibility
+from pipeline.shading.turn import Turn
+from pipeline.shading.visibility import LOBES, SurfacePoints, Visibility, coarse_light, coarse_lights
 
 BOUNCES = 3  # a fourth adds less than 1 % inside a white cup
 
@@ -20,8 +22,8 @@ class Bounce:
     """Light that parts of a mesh send to each other.
 
     Attributes:
-        added: Irradiance / pi that it adds at each vertex.
-        mean: Mean radiance of what hides the light from each vertex.
+        added: Irradiance / pi that it adds at each vertex; of several turns under the light, one after the other.
+        mean: Mean radiance of what hides the light from each vertex, likewise.
     """
 
     added: Float[Tensor, "vertices 3"]
@@ -82,9 +84,11 @@ class ShadowedLight:
 
 
 def shadowed_light(
-    environment: Environment, visibility: Visibility, points: SurfacePoints, bounce: Bounce
+    environment: Environment, visibility: Visibility, points: SurfacePoints, bounce: Bounce, turn: Turn | None = None
 ) -> ShadowedLight:
-    """The light at surface points; differentiable with respect to the environment's coefficients."""
+    """The light at surface points, turned under it or not; differentiable with respect to its coefficients."""
+    if turn is not None:
+        return _turned_light(environment, visibility, points, bounce, turn)
     irradiance = points.blend(visibility.diffuse_light(environment) + bounce.added)
     return ShadowedLight(
         open_light=prefilter(environment),
@@ -95,7 +99,26 @@ def shadowed_light(
     )
 
 
-def bounce_light(environment: Environment, visibility: Visibility, reflectance: Float[Tensor, "vertices 3"]) -> Bounce:
+def _turned_light(
+    environment: Environment, visibility: Visibility, points: SurfacePoints, bounce: Bounce, turn: Turn
+) -> ShadowedLight:
+    first = len(visibility.diffuse) * turn.bounce[turn.of_point]
+    of_turn = SurfacePoints(corners=points.corners + first[:, None].to(points.corners), weights=points.weights)
+    return ShadowedLight(
+        open_light=prefilter(environment, turn),
+        visibility=visibility,
+        points=points,
+        irradiance=visibility.turned_diffuse_light(environment, points, turn) + of_turn.blend(bounce.added),
+        blocked=of_turn.blend(bounce.mean),
+    )
+
+
+def bounce_light(
+    environment: Environment,
+    visibility: Visibility,
+    reflectance: Float[Tensor, "vertices 3"],
+    light_from_world: Float[Tensor, "turns 3 3"] | None = None,
+) -> Bounce:
     """Light between the parts of a mesh: the first bounces, each scattered evenly whatever the surface is.
 
     Args:
@@ -103,10 +126,18 @@ def bounce_light(environment: Environment, visibility: Visibility, reflectance: 
         visibility: The mesh's transfer table.
         reflectance: Share of even light that each vertex sends back (`even_reflectance`): a metal's mirror image of its
             surroundings counts, too, or hollow metal would be black inside.
+        light_from_world: Turns of the mesh under the light; none when it lies in it as in the world.
     """
+    found = []
     with torch.no_grad():
-        direct = visibility.diffuse_light(environment)
-        added, mean = visibility.gather(reflectance * direct)
-        for _ in range(BOUNCES - 1):
-            added, mean = visibility.gather(reflectance * (direct + added))
+        lights = coarse_light(environment)[None]
+        if light_from_world is not None:
+            lights = coarse_lights(environment, light_from_world)
+        for light in lights:
+            direct = transfer(visibility.diffuse, light)
+            added, mean = visibility.gather(reflectance * direct)
+            for _ in range(BOUNCES - 1):
+                added, mean = visibility.gather(reflectance * (direct + added))
+            found.append((added, mean))
+    added, mean = (torch.cat(turns) for turns in zip(*found, strict=True))
     return Bounce(added=added, mean=mean)

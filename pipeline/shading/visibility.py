@@ -16,9 +16,10 @@ from torch import Tensor
 
 from pipeline.scene import Environment, Mesh
 from pipeline.shading.disney import reflected_lobe
-from pipeline.shading.gather import gathered, transfer, weighted_rows
+from pipeline.shading.gather import gathered, transfer, transfer_at, weighted_rows
 from pipeline.shading.octahedral import bilinear_corners, texel_directions, texel_solid_angles
 from pipeline.shading.prefilter import radiance
+from pipeline.shading.turn import Turn
 
 SIZE = 16
 LOBES = (0.15, 0.5, 1.0)  # roughness of the stored specular visibility
@@ -72,6 +73,13 @@ class Visibility:
     def diffuse_light(self, environment: Environment) -> Float[Tensor, "vertices 3"]:
         """Shadowed irradiance / pi at the vertices; differentiable with respect to the light."""
         return transfer(self.diffuse, coarse_light(environment))
+
+    def turned_diffuse_light(
+        self, environment: Environment, points: SurfacePoints, turn: Turn
+    ) -> Float[Tensor, "points 3"]:
+        """Shadowed irradiance / pi at points that turned under the light; differentiable with respect to the light."""
+        lights = coarse_lights(environment, turn.light_from_world)
+        return transfer_at(self.diffuse, (points.corners, points.weights), lights, turn.of_point)
 
     def specular_share(
         self, points: SurfacePoints, direction: Float[Tensor, "points 3"], roughness: Float[Tensor, "points"]
@@ -155,3 +163,20 @@ def coarse_light(environment: Environment) -> Float[Tensor, "directions 3"]:
     side = round(len(environment.coefficients) ** 0.5)
     block = side // SIZE
     return environment.coefficients.reshape(SIZE, block, SIZE, block, 3).mean((1, 3)).reshape(-1, 3)
+
+
+def coarse_lights(
+    environment: Environment, light_from_world: Float[Tensor, "turns 3 3"]
+) -> Float[Tensor, "turns directions 3"]:
+    """`coarse_light` as seen from a world that turned under the light, for each of its turns.
+
+    An octahedral light is read between texels of a map twice as fine as the directions.
+    """
+    turns, fine = light_from_world.to(environment.coefficients), 1 if environment.basis == "sh" else 2
+    if environment.basis == "octahedral":
+        side, size = round(len(environment.coefficients) ** 0.5), SIZE * fine
+        texels = environment.coefficients.reshape(size, side // size, size, side // size, 3).mean((1, 3))
+        environment = Environment(coefficients=texels.reshape(-1, 3), basis="octahedral")
+    directions = texel_directions(SIZE * fine).to(turns) @ turns.mT
+    read = radiance(environment, directions.reshape(-1, 3))
+    return read.reshape(len(turns), SIZE, fine, SIZE, fine, 3).mean((2, 4)).reshape(len(turns), -1, 3)

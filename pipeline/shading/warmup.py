@@ -4,7 +4,7 @@ import torch
 
 from pipeline.scene import Environment
 from pipeline.shading.fused import fused_shade, fused_visible_share
-from pipeline.shading.gather import gathered, transfer, weighted_rows
+from pipeline.shading.gather import gathered, transfer, transfer_at, weighted_rows
 from pipeline.shading.prefilter import prefilter
 
 
@@ -17,5 +17,7 @@ def exercise_shading() -> None:
     share = fused_visible_share(torch.ones(1, 2, 16), (0.0, 1.0), (corners, weights), (up, up, scalar))
     color = fused_shade(light, (share, vector, vector), (vector, scalar, scalar, up, up))
     rows = weighted_rows(vector, corners, weights)
-    (color + rows + transfer(torch.ones(1, 1), vector)).sum().backward()
+    at = (corners, weights.detach())
+    turned = transfer_at(torch.ones(1, 1), at, vector[None], torch.zeros(1, dtype=torch.int64))
+    (color + rows + transfer(torch.ones(1, 1), vector) + turned).sum().backward()
     gathered(torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int32), vector)

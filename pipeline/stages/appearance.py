@@ -12,7 +12,7 @@ from pipeline.geometry import mesh_ops
 from pipeline.geometry.normals import shading_normals
 from pipeline.scene import Asset, Capture, Environment, Material
 from pipeline.shading.render import vertex_uvs
-from pipeline.shading.visibility import trace_visibility
+from pipeline.shading.visibility import coarse_light, trace_visibility
 from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
 from pipeline.stages.appearance_fit import AppearanceFit, explained_as_metal
 from pipeline.stages.appearance_light import Shadows
@@ -63,11 +63,14 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     figures |= {
         "loss": loss,
         "photo_psnr": fit.photo_psnr(),
+        "exposure_drift_ev": fit.exposure.drift_ev,
         "starts_as_metal": float(metal),
         "unseen_share": float((in_chart & (seen <= SEEN)).sum() / in_chart.sum().clamp_min(1)),
     }
     context.metrics.update(figures)
-    environment = fit.environment
+    environment, flash = fit.environment, fit.lights[0].flash
+    if flash is not None:
+        context.metrics["flash_over_light"] = float(torch.exp(flash).mean() / coarse_light(environment).mean())
     return dataclasses.replace(
         blank,
         material=Material(
@@ -95,4 +98,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {asset.provenance['photo_psnr']:.1f} dB against the photos"
 
 
-STAGE = Stage(name="appearance", version=6, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=7, compute=fit_appearance, save=_save, load=_load, summary=_summary)

@@ -22,6 +22,7 @@ from pipeline.scene import Environment
 from pipeline.shading.parsimony import parsimony_loss
 from pipeline.shading.shade import shade
 from pipeline.shading.texture_pyramid import TexturePyramid
+from pipeline.stages.appearance_exposure import SAMPLE_PIXELS, UNLOCK_AT, Exposure
 from pipeline.stages.appearance_light import FittedLight, Shadows
 from pipeline.stages.appearance_pixels import Pixels
 from pipeline.stages.appearance_search import reconsider
@@ -67,8 +68,10 @@ class AppearanceFit:
         start = [base_color] * 3 + [config.start_roughness, self.start_metallic]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
         self.under = _shuffled_by_light(pixels, seed)
-        self.lights = [FittedLight(config, pixels.uv.device) for _ in self.under]
-        self.optimizer = torch.optim.Adam([light.parameter for light in self.lights], fused=True)
+        self.lights = [FittedLight(config, own) for own in self.under]
+        self.exposure = Exposure(self.under, config.exposure)
+        fitted = [parameter for light in self.lights for parameter in light.parameters.values()]
+        self.optimizer = torch.optim.Adam(fitted, fused=True)
 
     @property
     def environment(self) -> Environment:
@@ -80,23 +83,32 @@ class AppearanceFit:
         """At this step every light has had its turn, and metals are looked for."""
         return max(len(self.lights), round(self.config.metallic_from * self.config.steps))
 
+    @property
+    def _unlock_step(self) -> int:
+        """At this step, after the search for metals, the photos may turn out to be exposed differently."""
+        return max(self._search_step + 1, round(UNLOCK_AT * self.config.steps))
+
     def advance(self) -> float:
         """Take one step, under one of the lights; returns the photometric loss."""
         if self.step == self._search_step and self.config.metal_search:
             found = reconsider(self.under, self.lights, self.maps, self.shadows)
             self.maps.assign(found.cells, found.values)
+        if self.step == self._unlock_step:
+            self.exposure.unlock(self._explained(SAMPLE_PIXELS))
         turn = self.step % len(self.lights)
         batch = self._draw(turn, self.step // len(self.lights))
         uv = torch.cat([batch.uv, self._beside(batch.uv)])
         both = self.maps(uv).requires_grad_()
         values, beside = both.split([len(batch), len(uv) - len(batch)])
-        photometric = self._difference(self._shade(batch, values, self.lights[turn]), batch.target)
+        color = self.exposure.applied(self._shade(batch, values, self.lights[turn]), batch)
+        photometric = self._difference(color, batch.target)
         loss = photometric + self._material_priors(values, beside) + self.lights[turn].priors()
         self.optimizer.zero_grad()
         loss.backward()
         slowing = math.prod(SLOWER for part in SLOWER_FROM if self.step >= round(part * self.config.steps))
         self.optimizer.param_groups[0]["lr"] = slowing * self.config.learning_rate_light
         self.optimizer.step()
+        self.exposure.step()
         self.maps.learn(uv, both.detach(), torch.as_tensor(both.grad), rate=slowing * self.config.learning_rate_maps)
         self.step += 1
         return float(photometric.detach())
@@ -121,14 +133,16 @@ class AppearanceFit:
 
     def photo_psnr(self) -> float:
         """PSNR in dB, in sRGB, over a sample of the pixels that the fit learned from."""
-        colors, targets = [], []
-        for light, own in zip(self.lights, self.under, strict=True):
-            count = min(len(own), PSNR_PIXELS // len(self.lights))
-            some = own.batch(slice(count))
-            with torch.no_grad():
-                colors.append(self._shade(some, self.maps(some.uv), light))
-            targets.append(some.target)
+        explained = self._explained(PSNR_PIXELS)
+        colors = [self.exposure.applied(color, some).detach() for some, color in explained]
+        targets = [some.target for some, _ in explained]
         return psnr(srgb_from_linear(torch.cat(colors)), srgb_from_linear(torch.cat(targets)))
+
+    @torch.no_grad()
+    def _explained(self, pixels: int) -> list[tuple[Pixels, Float[Tensor, "_ 3"]]]:
+        """So many pixels, evenly over the lights, with their colours by the present material and light."""
+        some = [own.batch(slice(pixels // len(self.lights))) for own in self.under]
+        return [(p, self._shade(p, self.maps(p.uv), light)) for p, light in zip(some, self.lights, strict=True)]
 
     def _draw(self, turn: int, round_: int) -> Pixels:
         """The next of the shuffled pixels under a light; after the last come the first again."""
@@ -173,9 +187,10 @@ class AppearanceFit:
         state = {f"maps.{name}": value for name, value in self.maps.state().items()}
         for k, light in enumerate(self.lights):
             state |= {f"lights.{k}.{name}": value for name, value in light.state().items()}
-            for name, value in self.optimizer.state[light.parameter].items():
-                state[f"optimizer.{k}.{name}"] = torch.as_tensor(value)
-        return state
+            for what, parameter in light.parameters.items():
+                moments = self.optimizer.state[parameter].items()
+                state |= {f"optimizer.{k}.{what}.{name}": torch.as_tensor(value) for name, value in moments}
+        return state | {f"exposure.{name}": value for name, value in self.exposure.state().items()}
 
     def _checkpoint(self, path: Path) -> None:
         recent = torch.tensor(self.recent_loss, dtype=torch.float64)
@@ -187,12 +202,14 @@ class AppearanceFit:
         if not saved:
             return
         self.maps.restore(_below(saved, "maps."))
+        self.exposure.restore(_below(saved, "exposure."))
         self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
         for k, light in enumerate(self.lights):
             light.restore(_below(saved, f"lights.{k}."))
-            state = {name: value.clone() for name, value in _below(saved, f"optimizer.{k}.").items()}
-            if state:  # a light whose turn never came has none
-                self.optimizer.state[light.parameter] = state
+            for what, parameter in light.parameters.items():
+                state = {name: value.clone() for name, value in _below(saved, f"optimizer.{k}.{what}.").items()}
+                if state:  # a light whose turn never came has none
+                    self.optimizer.state[parameter] = state
 
 
 def _below(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

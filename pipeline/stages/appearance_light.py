@@ -1,7 +1,7 @@
 """One light of the appearance fit: its parameters, its priors, and what it throws from the object onto itself."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -15,8 +15,11 @@ from pipeline.shading.octahedral import texel_directions
 from pipeline.shading.prefilter import PrefilteredLight, prefilter, radiance
 from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bounce_light, shadowed_light
 from pipeline.shading.texture_pyramid import TexturePyramid
+from pipeline.shading.turn import Turn, spread_turns
 from pipeline.shading.visibility import Visibility
 from pipeline.stages.appearance_pixels import Pixels
+
+START_BESIDE_FLASH = 0.15  # of distant light, where a lamp at the camera outshines it
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,18 +48,33 @@ class FittedLight:
 
     Attributes:
         parameter: What is fitted.
+        flash: Logarithm of what the lamp at the camera makes of a white surface that faces it from the distance
+            `reach`; none without such a lamp.
+        light_from_world: How the object stood in it in each photo; none when it stood still.
         bounce: What the object throws onto itself; none before it was needed.
     """
 
-    def __init__(self, config: AppearanceConfig, device: torch.device) -> None:
-        self.config = config
+    def __init__(self, config: AppearanceConfig, pixels: Pixels) -> None:
+        """Start neutral, for the pixels that were photographed under the light."""
+        self.config, self.light_from_world, device = config, pixels.light_from_world, pixels.uv.device
+        self.flash, self.reach = None, 1.0
+        start = config.start_light
+        if config.flash and pixels.distance is not None:
+            self.reach = float(pixels.distance.square().mean().sqrt())
+            self.flash = torch.full((3,), math.log(config.start_light), device=device).requires_grad_()
+            start = START_BESIDE_FLASH
         self.bounce: Bounce | None = None
         if config.light == "sh":
             light = torch.zeros((config.sh_degree + 1) ** 2, 3, device=device)
-            light[0] = config.start_light * math.sqrt(4 * math.pi)
+            light[0] = start * math.sqrt(4 * math.pi)
         else:
-            light = torch.full((config.light_map_px**2, 3), math.log(config.start_light), device=device)
+            light = torch.full((config.light_map_px**2, 3), math.log(start), device=device)
         self.parameter = light.requires_grad_()
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """All that is fitted, by name."""
+        return {"parameter": self.parameter} | ({} if self.flash is None else {"flash": self.flash})
 
     @property
     def environment(self) -> Environment:
@@ -69,18 +87,39 @@ class FittedLight:
         self, batch: Pixels, shadows: Shadows | None, maps: TexturePyramid, *, renew: bool
     ) -> PrefilteredLight | ShadowedLight:
         """The light at the batch; with `renew` the bounce follows the slow change of material and light."""
-        environment = self.environment
+        environment, turn = self.environment, self._turn(batch)
         if shadows is None or batch.surface is None:
-            return prefilter(environment)
+            return replace(prefilter(environment, turn), flash=self._flash_at(batch))
         if self.bounce is None or renew:
             with torch.no_grad():
                 values = maps(shadows.uvs)
             reflectance = even_reflectance(values[:, :3], values[:, 4])
-            self.bounce = bounce_light(environment, shadows.visibility, reflectance)
-        return shadowed_light(environment, shadows.visibility, batch.surface, self.bounce)
+            turns = None if self.light_from_world is None else spread_turns(self.light_from_world)[0]
+            self.bounce = bounce_light(environment, shadows.visibility, reflectance, turns)
+        light = shadowed_light(environment, shadows.visibility, batch.surface, self.bounce, turn)
+        return replace(light, open_light=replace(light.open_light, flash=self._flash_at(batch)))
+
+    def _flash_at(self, batch: Pixels) -> Float[Tensor, "pixels 3"] | None:
+        """What the lamp at the camera makes of white surfaces: by the inverse square of the distance."""
+        if self.flash is None or batch.distance is None:
+            return None
+        return torch.exp(self.flash) * (self.reach / batch.distance).square()[:, None]
+
+    def _turn(self, batch: Pixels) -> Turn | None:
+        if self.light_from_world is None or batch.view is None:
+            return None
+        views, of_point = batch.view.unique(return_inverse=True)
+        bounce = spread_turns(self.light_from_world)[1][views.long()]
+        return Turn(light_from_world=self.light_from_world[views.long()], of_point=of_point, bounce=bounce)
 
     def priors(self) -> Float[Tensor, ""]:
         """Weighted loss of a light that has a cast, is rough or negative."""
+        loss = self._priors_of_distant()
+        if self.flash is not None:
+            loss = loss + self.config.white_light * white_light_loss(torch.exp(self.flash)[None])
+        return loss
+
+    def _priors_of_distant(self) -> Float[Tensor, ""]:
         config, environment = self.config, self.environment
         if config.light == "sh":
             seen = radiance(environment, texel_directions(16).to(self.parameter.device))
@@ -92,14 +131,15 @@ class FittedLight:
 
     def state(self) -> dict[str, Tensor]:
         """Its tensors by name; the entries share memory with it."""
-        state = {"parameter": self.parameter.data}
+        state = {name: parameter.data for name, parameter in self.parameters.items()}
         if self.bounce is not None:
             state |= {"bounce.added": self.bounce.added, "bounce.mean": self.bounce.mean}
         return state
 
     def restore(self, saved: dict[str, Tensor]) -> None:
         """Take over what `state` told."""
-        self.parameter.data.copy_(saved["parameter"])
+        for name, parameter in self.parameters.items():
+            parameter.data.copy_(saved[name])
         if "bounce.added" in saved:
             device = self.parameter.device
             self.bounce = Bounce(added=saved["bounce.added"].to(device), mean=saved["bounce.mean"].to(device))

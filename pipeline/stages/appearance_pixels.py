@@ -16,6 +16,7 @@ from pipeline.scene import Capture, Mesh, View
 from pipeline.shading.visibility import SurfacePoints, surface_points
 
 MIN_COS = 0.1  # flatter views of the surface are mostly outline
+STILL = 1e-3  # entries of rotations that differ by less are one
 EDGE_PX = 1.5  # pixels this close to the outline mix object and background
 
 
@@ -30,6 +31,9 @@ class Pixels:
         target: Linear photo values.
         light_index: Under which of the capture's lights each was photographed; none means that there is one.
         surface: The same points on the mesh, for shadows; none shades them in the open.
+        distance: From the camera, world units; none where no light comes from there.
+        view: Number of the photo that shows each; none where photos are not told apart.
+        light_from_world: How the world stood in the light in each photo; none when it stood still.
     """
 
     uv: Float[Tensor, "pixels 2"]
@@ -38,6 +42,9 @@ class Pixels:
     target: Float[Tensor, "pixels 3"]
     surface: SurfacePoints | None = None
     light_index: Int[Tensor, "pixels"] | None = None
+    distance: Float[Tensor, "pixels"] | None = None
+    view: Int[Tensor, "pixels"] | None = None
+    light_from_world: Float[Tensor, "views 3 3"] | None = None
 
     def __len__(self) -> int:
         """Number of pixels."""
@@ -55,6 +62,9 @@ class Pixels:
             target=self.target[index],
             surface=surface,
             light_index=None if self.light_index is None else self.light_index[index],
+            distance=None if self.distance is None else self.distance[index],
+            view=None if self.view is None else self.view[index],
+            light_from_world=self.light_from_world,
         )
 
 
@@ -82,16 +92,39 @@ def collect_pixels(
     for index, view in enumerate(capture.views):
         progress(index / len(capture.views), f"surface of {view.name}")
         parts.append(_view_pixels(view, scale, mesh, normals, rasterizer))
-    uv, normal, wo, target, corners, weights, lights = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
-    surface = SurfacePoints(corners=corners, weights=weights)
-    return Pixels(uv=uv, normal=normal, wo=wo, target=target, surface=surface, light_index=lights)
+    uv, normal, wo, target, distance, corners, weights = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+
+    def spread(numbers: list[int]) -> Int[Tensor, "pixels"]:
+        counts = torch.tensor([len(part[0]) for part in parts])
+        return torch.tensor(numbers, dtype=torch.int16).repeat_interleave(counts).to(uv.device)
+
+    return Pixels(
+        uv=uv,
+        normal=normal,
+        wo=wo,
+        target=target,
+        surface=SurfacePoints(corners=corners, weights=weights),
+        light_index=spread([view.light_index for view in capture.views]),
+        distance=distance,
+        view=spread(list(range(len(capture.views)))),
+        light_from_world=_turns(capture, uv.device),
+    )
+
+
+def _turns(capture: Capture, device: torch.device) -> Float[Tensor, "views 3 3"] | None:
+    """How the world stood in the light in each photo; none when it stood still in all."""
+    turns = torch.stack([view.light_from_world[:3, :3] for view in capture.views])
+    still = bool((turns - torch.eye(3, dtype=turns.dtype)).abs().max() < STILL)
+    return None if still else turns.float().to(device)
 
 
 def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasterizer: Rasterizer) -> tuple[Tensor, ...]:
     camera = view.camera.scaled(scale)
     buffer = render_gbuffer(rasterizer, mesh, normals, camera)
     position, normal = buffer.position[0], buffer.normal[0]
-    wo = torch.nn.functional.normalize(camera.camera_center.to(position) - position, dim=-1)
+    to_camera = camera.camera_center.to(position) - position
+    distance = to_camera.norm(dim=-1)
+    wo = to_camera / distance.clamp_min(1e-12)[..., None]
     usable = buffer.mask[0] & ((normal * wo).sum(-1) > MIN_COS) & _inner(buffer.mask[0])
     if view.mask_path is not None:
         mask = resize(images.read_mask(view.mask_path).numpy(), camera.width, camera.height)
@@ -103,9 +136,9 @@ def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasteriz
         normal[usable],
         wo[usable],
         linear[usable],
+        distance[usable],
         points.corners.int(),
         points.weights,
-        torch.full((len(points.corners),), view.light_index, device=position.device),
     )
 
 

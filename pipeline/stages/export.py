@@ -18,7 +18,8 @@ from pipeline.formats.views import read_view_image
 from pipeline.geometry.normals import shading_normals
 from pipeline.scene import Asset, Capture, View
 from pipeline.shading.light_maps import equirect
-from pipeline.shading.render import Picture, light_mesh, render
+from pipeline.shading.light_rotation import rotated
+from pipeline.shading.render import LitMesh, Picture, light_mesh, relit, render
 from pipeline.stages.export_preview import preview_row, srgb_bytes
 from pipeline.workspace import Stage, StageContext, write_json
 
@@ -59,7 +60,7 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     for index, view in enumerate(shown):
         context.progress(0.2 + 0.8 * index / len(shown), f"preview of {view.name}")
         camera = view.camera.scaled(min(1.0, RENDER_PX / max(view.camera.width, view.camera.height)))
-        picture = render(placed, scene, camera, context.runtime.rasterizer)
+        picture = render(placed, _as_turned(placed, scene, view), camera, context.runtime.rasterizer)
         _write_render(picture, folder / "render" / f"{Path(view.name).stem}.png")
         rows.append(preview_row(read_view_image(view, camera.width, camera.height), picture))
     images.write_png(folder / "preview.png", srgb_bytes(torch.cat(rows)))
@@ -91,6 +92,14 @@ def placement(
     result[:3, :3] *= scale
     result[:3, 3] = -scale * bottom
     return result
+
+
+def _as_turned(asset: Asset, scene: LitMesh, view: View) -> LitMesh:
+    """The scene as it was lit for a photo: on a turntable the light, told as it fell on the first, had turned since."""
+    world_from_light = view.light_from_world[:3, :3].mT
+    if torch.allclose(world_from_light, torch.eye(3, dtype=world_from_light.dtype), atol=1e-3):
+        return scene
+    return relit(asset, scene, rotated(scene.environment, world_from_light))
 
 
 def publish(exported: Exported, root: Path) -> None:
@@ -133,4 +142,4 @@ def _summary(exported: Exported) -> str:
     return f"asset.glb of {size:.1f} MiB, cameras, light, preview"
 
 
-STAGE = Stage(name="export", version=3, compute=export, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="export", version=4, compute=export, save=_save, load=_load, summary=_summary)

@@ -8,6 +8,7 @@ from pipeline.formats import capture_json
 from pipeline.scene import Capture, Photos
 from pipeline.stages.poses_given import GivenViews, given_views
 from pipeline.stages.poses_solved import Cause, Solved, solved_views
+from pipeline.stages.poses_turntable import under_a_still_light
 from pipeline.workspace import Stage, StageContext
 
 WARN_REGISTERED = 0.8
@@ -27,8 +28,9 @@ def find_poses(photos: Photos, config: PosesConfig, context: StageContext) -> Ca
         found = solved_views(photos, config, context)
     _require_enough(photos, found, config, context)
     context.metrics.update(registered=len(found.views), photos=len(photos.photos), sparse_points=len(found.points))
+    views = under_a_still_light(found.views) if config.rig == "turntable" else found.views
     return Capture(
-        views=tuple(found.views),
+        views=tuple(views),
         points=found.points,
         point_colors=found.point_colors,
         object_box=torch.full((2, 3), torch.nan, dtype=torch.float64),
@@ -64,7 +66,7 @@ def _summary(capture: Capture) -> str:
 
 STAGE = Stage(
     name="poses",
-    version=4,
+    version=5,
     compute=find_poses,
     save=capture_json.save,
     load=capture_json.load,

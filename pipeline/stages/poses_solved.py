@@ -1,6 +1,5 @@
 """Poses solved by structure from motion, in a child process."""
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,6 @@ from pipeline.child import run_child
 from pipeline.config import PosesConfig
 from pipeline.errors import NativeCrashError
 from pipeline.scene import Camera, Photo, Photos, View
-from pipeline.stages.poses_turntable import light_from_world_of_turntable
 from pipeline.stages.poses_view import photo_record, still_view
 from pipeline.workspace import StageContext
 
@@ -63,7 +61,7 @@ def solved_views(photos: Photos, config: PosesConfig, context: StageContext) -> 
     named = {p.name: p for p in photos.photos}
     views = [_view(named[v["name"]], v, context) for v in saved["views"]]
     return Solved(
-        views=_under_a_still_light(views) if config.rig == "turntable" else views,
+        views=views,
         points=torch.from_numpy(np.asarray(saved["points"], np.float64).reshape(-1, 3)),
         point_colors=torch.from_numpy(np.asarray(saved["point_colors"], np.float64).reshape(-1, 3) / 255),
         cause=Cause(**(figures["diagnosis"] or {})),
@@ -101,13 +99,3 @@ def _view(photo: Photo, record: dict[str, Any], context: StageContext) -> View:
     )
     mask = record["mask_path"] and context.folder / "masks" / record["mask_path"]
     return still_view(photo, context.folder / "images" / record["image_path"], mask, camera)
-
-
-def _under_a_still_light(views: list[View]) -> list[View]:
-    """The views with the rotation of the light against the turning object; each pass has a light of its own."""
-    turned = {}
-    for index in sorted({v.light_index for v in views}):
-        own = [v for v in views if v.light_index == index]
-        lights = light_from_world_of_turntable(torch.stack([v.camera.cam_from_world for v in own]))
-        turned.update({v.name: light for v, light in zip(own, lights, strict=True)})
-    return [dataclasses.replace(v, light_from_world=turned[v.name]) for v in views]

@@ -1,12 +1,25 @@
 """The light of a turntable: it stands still in the room, and so turns in the frame of the object."""
 
+import dataclasses
 import itertools
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pipeline.scene import View
+
 LEAST_TURN = 1e-3  # radians: smaller turns between neighbours tell no axis
+
+
+def under_a_still_light(views: list[View]) -> list[View]:
+    """The views with the rotation of the light against the turning object; each pass has a light of its own."""
+    turned = {}
+    for index in sorted({v.light_index for v in views}):
+        own = [v for v in views if v.light_index == index]
+        lights = light_from_world_of_turntable(torch.stack([v.camera.cam_from_world for v in own]))
+        turned.update({v.name: light for v, light in zip(own, lights, strict=True)})
+    return [dataclasses.replace(v, light_from_world=turned[v.name]) for v in views]
 
 
 def light_from_world_of_turntable(cam_from_world: Float[Tensor, "views 4 4"]) -> Float[Tensor, "views 4 4"]:
