@@ -15,7 +15,7 @@ from pipeline.scene import Mesh
 
 _CHUNKS = 8  # sums over the faces, fixed so that the bits do not depend on the threads
 _LEAST = 1e-12  # of a length: as torch's normalize
-_FILTER_ROUNDS, _FILTER_ANGLE = 3, 0.1  # the angle in radians: larger ones are edges
+_FILTER_ROUNDS, _FILTER_ANGLE = 4, 0.1  # the angle in radians: larger ones are edges
 _STRAIGHT = 1 - 1e-7  # of a cosine: angles of 0 and 180 degrees have no slope
 
 
