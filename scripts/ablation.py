@@ -36,7 +36,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "exposure +-20 %, ignored": ("appearance.exposure=off",),
     "poses off by 0.2 degrees": (),
 }
-NOISE = {"exposure": {"gain": 0.2, "degrees": 0.0}, "poses": {"gain": 0.0, "degrees": 0.2}}  # by a variant's first word
+NOISE = {"exposure": (0.2, 0.0), "poses": (0.0, 0.2)}  # by a variant's first word: gain, degrees
 COLUMNS = (  # heading, where in bench.json, format
     ("view dB", "view.psnr_db", ".2f"),
     ("relit dB", "relit_scaled.psnr_db", ".2f"),
@@ -90,7 +90,8 @@ def run(name: str, captures: list[Path], out: Path, settings: list[str]) -> dict
     if not result.is_file():
         noise = NOISE.get(name.split()[0])
         if noise is not None:
-            captures = [disturbed(c, out / "captures" / name.split()[0] / c.name, **noise) for c in captures]
+            copies, (gain, degrees) = out / "captures" / name.split()[0], noise
+            captures = [disturbed(c, copies / c.name, gain=gain, degrees=degrees) for c in captures]
         for capture in captures:
             done, own = out / "whole" / capture.name / "run", folder / capture.name / "run"
             if noise is None and done.is_dir() and not own.is_dir():
