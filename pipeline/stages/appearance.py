@@ -4,19 +4,23 @@ import dataclasses
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from pipeline.config import AppearanceConfig
 from pipeline.errors import CaptureError
 from pipeline.formats.tensors import load_asset, save_asset
 from pipeline.geometry import mesh_ops
 from pipeline.geometry.normals import shading_normals
-from pipeline.scene import Asset, Capture, Environment, Material
+from pipeline.raster.rasterizer import Rasterizer
+from pipeline.scene import Asset, Capture, Environment, Material, Mesh
 from pipeline.shading.render import vertex_uvs
+from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.shading.visibility import coarse_light, trace_visibility
 from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
 from pipeline.stages.appearance_fit import AppearanceFit, explained_as_metal
 from pipeline.stages.appearance_light import Shadows
-from pipeline.stages.appearance_pixels import collect_pixels
+from pipeline.stages.appearance_pixels import collect_pixels, hold_out
 from pipeline.workspace import Stage, StageContext
 
 MIN_PIXELS = 1000
@@ -44,6 +48,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     context.progress(0.15, "tracing shadows")
     visibility = trace_visibility(mesh.vertices, mesh.faces, normals)
     shadows = Shadows(visibility=visibility, uvs=vertex_uvs(mesh), vertices=mesh.vertices) if config.shadows else None
+    pixels, held_out = hold_out(pixels)
     seen = seen_weight(pixels.uv, config.texture_px)
     figures = {"pixels": float(len(pixels))}
     seed = context.runtime.seed
@@ -52,21 +57,21 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=seed, shadows=shadows, metal=metal)
     del pixels  # the fit has its own, in another order
     loss = fit.run(
-        context.folder / "checkpoint.safetensors", lambda part, note: context.progress(0.15 + 0.8 * part, note)
+        context.folder / "checkpoint.safetensors",
+        lambda part, note: context.progress(0.15 + 0.8 * part, note),
+        held_out,
     )
     context.progress(0.95, "filling unseen texels")
-    in_chart, surface = texel_surface(
-        mesh, torch.cat([mesh.vertices, visibility.ambient[:, None]], 1), config.texture_px, rasterizer
-    )
-    maps = torch.cat([fit.maps.bake().cpu(), surface[..., 3:]], -1)
-    maps = fill_unseen(maps, seen > SEEN, in_chart, surface[..., :3])
+    maps, unseen_share = _whole_maps(fit.maps, mesh, visibility.ambient, seen, rasterizer)
     figures |= {
         "loss": loss,
         "photo_psnr": fit.photo_psnr(),
         "exposure_drift_ev": fit.exposure.drift_ev,
         "starts_as_metal": float(metal),
-        "unseen_share": float((in_chart & (seen <= SEEN)).sum() / in_chart.sum().clamp_min(1)),
+        "unseen_share": unseen_share,
     }
+    if held_out is not None:
+        figures["held_out_psnr"] = fit.held_out_psnr(held_out)
     context.metrics.update(figures)
     environment, flash = fit.environment, fit.lights[0].flash
     if flash is not None:
@@ -84,6 +89,22 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     )
 
 
+def _whole_maps(
+    maps: TexturePyramid,
+    mesh: Mesh,
+    ambient: Float[Tensor, "vertices"],
+    seen: Float[Tensor, "size size"],
+    rasterizer: Rasterizer,
+) -> tuple[Float[Tensor, "size size 6"], float]:
+    """Base colour, roughness, metallic and occlusion, unseen texels filled, and the share of the charts they are."""
+    in_chart, surface = texel_surface(mesh, torch.cat([mesh.vertices, ambient[:, None]], 1), len(seen), rasterizer)
+    fitted = torch.cat([maps.bake().cpu(), surface[..., 3:]], -1)
+    unseen = in_chart & (seen <= SEEN)
+    return fill_unseen(fitted, seen > SEEN, in_chart, surface[..., :3]), float(
+        unseen.sum() / in_chart.sum().clamp_min(1)
+    )
+
+
 def _save(asset: Asset, folder: Path) -> None:
     save_asset(asset, folder / "asset.safetensors")
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -95,7 +116,9 @@ def _load(folder: Path) -> Asset:
 
 def _summary(asset: Asset) -> str:
     size = 0 if asset.material is None else asset.material.base_color.shape[0]
-    return f"maps {size} x {size}, {asset.provenance['photo_psnr']:.1f} dB against the photos"
+    spared = asset.provenance.get("held_out_psnr")
+    told = "" if spared is None else f", {spared:.1f} dB against one that was held out"
+    return f"maps {size} x {size}, {asset.provenance['photo_psnr']:.1f} dB against the photos{told}"
 
 
-STAGE = Stage(name="appearance", version=7, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=8, compute=fit_appearance, save=_save, load=_load, summary=_summary)

@@ -35,6 +35,7 @@ TRIAL_STEPS, TRIAL_PIXELS = 80, 300_000  # of each hypothesis, metal or not
 TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
 METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a painted cabinet and for plastic
 BOUNCE_STEPS = 50
+TOLD_STEPS = 100
 PSNR_PIXELS = 100_000
 SMOOTH_PIXELS = 4096
 
@@ -139,6 +140,16 @@ class AppearanceFit:
         return psnr(srgb_from_linear(torch.cat(colors)), srgb_from_linear(torch.cat(targets)))
 
     @torch.no_grad()
+    def held_out_psnr(self, photo: Pixels) -> float:
+        """PSNR in dB, in sRGB, of a photo that the fit does not learn from, taken as exposed like the mean of all."""
+        own = 0
+        if photo.light_index is not None:
+            lights = [int(pixels.light_index[0]) for pixels in self.under if pixels.light_index is not None]
+            own = lights.index(int(photo.light_index[0]))
+        color = self._shade(photo, self.maps(photo.uv), self.lights[own])
+        return psnr(srgb_from_linear(color), srgb_from_linear(photo.target))
+
+    @torch.no_grad()
     def _explained(self, pixels: int) -> list[tuple[Pixels, Float[Tensor, "_ 3"]]]:
         """So many pixels, evenly over the lights, with their colours by the present material and light."""
         some = [own.batch(slice(pixels // len(self.lights))) for own in self.under]
@@ -170,14 +181,23 @@ class AppearanceFit:
             loss = loss + config.parsimony * (entropy + unlike)
         return loss + config.smoothness * (beside - values[: len(beside)]).abs().mean()
 
-    def run(self, path: Path, progress: Callable[[float, str], None]) -> float:
-        """Fit from the checkpoint at `path`, if there is one, to the last step; returns the mean of the last losses."""
+    def run(self, path: Path, progress: Callable[[float, str], None], held_out: Pixels | None = None) -> float:
+        """Fit from the checkpoint at `path`, if there is one, to the last step; returns the mean of the last losses.
+
+        Args:
+            path: Where checkpoints go.
+            progress: Takes the share done, and in words the loss and how well the fit explains `held_out`.
+            held_out: A photo that the fit does not learn from, or none.
+        """
         self._resume(path)
+        told = ""
         while self.step < self.config.steps:
             loss = self.advance()
             self.recent_loss = loss if self.recent_loss == 0 else 0.95 * self.recent_loss + 0.05 * loss
+            if held_out is not None and self.step % TOLD_STEPS == 0:
+                told = f", {self.held_out_psnr(held_out):.1f} dB on a photo held out"
             if self.step % 10 == 0:
-                progress(self.step / self.config.steps, f"step {self.step}, loss {self.recent_loss:.4f}")
+                progress(self.step / self.config.steps, f"step {self.step}, loss {self.recent_loss:.4f}{told}")
             if self.step % self.config.checkpoint_steps == 0:
                 self._checkpoint(path)
         return self.recent_loss

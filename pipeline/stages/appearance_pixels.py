@@ -17,6 +17,7 @@ from pipeline.shading.visibility import SurfacePoints, surface_points
 
 MIN_COS = 0.1  # flatter views of the surface are mostly outline
 STILL = 1e-3  # entries of rotations that differ by less are one
+SPARED_FROM = 24  # photos, of which one is set aside
 EDGE_PX = 1.5  # pixels this close to the outline mix object and background
 
 
@@ -66,6 +67,17 @@ class Pixels:
             view=None if self.view is None else self.view[index],
             light_from_world=self.light_from_world,
         )
+
+
+def hold_out(pixels: Pixels) -> tuple[Pixels, Pixels | None]:
+    """Set one photo aside, that tells whether the fit explains what it does not see; of few photos none is spared."""
+    if pixels.view is None:
+        return pixels, None
+    views = pixels.view.unique()
+    if len(views) < SPARED_FROM:
+        return pixels, None
+    held = pixels.view == views[len(views) // 2]
+    return pixels.batch(~held), pixels.batch(held)
 
 
 def image_scale(capture: Capture, max_pixels: int) -> float:
