@@ -133,10 +133,10 @@ def test_a_bug_is_one_line_and_a_log(
     ("gpu", "words", "steps"),
     [
         (True, [], 3000),
-        (True, ["quality=draft"], 1000),
-        (True, ["hardware=cpu"], 500),
+        (True, ["quality=draft"], 1500),
+        (True, ["hardware=cpu"], 1000),
         (True, ["appearance.steps=9"], 9),
-        (False, [], 500),
+        (False, [], 1000),
         (False, ["hardware=gpu"], 3000),
     ],
 )
