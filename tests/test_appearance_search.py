@@ -1,0 +1,50 @@
+"""Choices that the fit makes by trying: what one place cannot tell, its paint elsewhere does."""
+
+import torch
+
+from pipeline.stages.appearance_search import METALLIC, ROUGHNESS, _agree_on_roughness, _exchange_metals
+
+SMOOTH, ROUGH = ROUGHNESS.index(0.2), ROUGHNESS.index(0.72)
+
+
+def cells(base, roughness):
+    return torch.tensor([[*base, roughness, 0.02]])
+
+
+def errors(count, best=None):
+    """Errors of cells that tell nothing of roughness, or that it is the `best`."""
+    flat = torch.full((count, len(ROUGHNESS), len(METALLIC)), 0.01)
+    if best is not None:
+        flat += 0.2 * (torch.tensor(ROUGHNESS) - ROUGHNESS[best]).abs()[None, :, None]
+    return flat
+
+
+def test_a_place_that_mirrors_nothing_takes_the_roughness_of_its_paint():
+    red, white = (0.6, 0.05, 0.04), (0.8, 0.78, 0.7)
+    values = torch.cat([cells(red, 0.95).expand(5, -1), cells(red, 0.2), cells(white, 0.7)]).clone()
+    error = torch.cat([errors(5), errors(1, SMOOTH), errors(1, ROUGH)])
+    changed = _agree_on_roughness(values, error)
+    assert changed.tolist() == [True] * 5 + [False, False]
+    assert torch.equal(values[:6, 3], torch.full((6,), 0.2))
+    assert float(values[6, 3]) == values.new_tensor(0.7)
+
+
+def test_a_place_that_knows_its_own_roughness_keeps_it():
+    values = cells((0.6, 0.05, 0.04), 0.7).repeat(9, 1)
+    error = torch.cat([0.2 * errors(8, SMOOTH), errors(1, ROUGH)])
+    _agree_on_roughness(values, error)
+    assert abs(float(values[8, 3]) - 0.7) < 0.05
+    assert float(values[0, 3]) < 0.3
+
+
+def test_only_a_bright_metal_that_explains_far_more_takes_a_place():
+    values = cells((0.2, 0.2, 0.2), 0.5).repeat(3, 1)
+    error = torch.full((3, len(ROUGHNESS), len(METALLIC)), 0.1)
+    error[0, SMOOTH, -1] = 0.05  # far better
+    error[1, SMOOTH, -1] = 0.09  # hardly better
+    error[2, SMOOTH, -1] = 0.05  # far better, but darker than any metal
+    base = torch.full((3, len(ROUGHNESS), len(METALLIC), 3), 0.6)
+    base[2] = 0.1
+    assert _exchange_metals(values, base, error).tolist() == [True, False, False]
+    assert torch.allclose(values[0], torch.tensor([0.6, 0.6, 0.6, 0.2, 1.0]))
+    assert torch.equal(values[1:], cells((0.2, 0.2, 0.2), 0.5).repeat(2, 1))
