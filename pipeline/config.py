@@ -148,6 +148,10 @@ class AppearanceConfig:
         smoothness: Weight of the differences between neighbouring texels.
         white_light: Weight of the prior for a light without a colour cast.
         light_smoothness: Weight of the differences between neighbouring texels of the light.
+        normal_map: Whether the asset gets a normal map: detail that the mesh lacks, as reflections show it.
+        learning_rate_normals: Step of the normals (logits).
+        normal_prior: Weight of the squares of how far normals bend away from the mesh's.
+        normal_smoothness: Weight of the differences between neighbouring normals.
         checkpoint_steps: A checkpoint is written every so many steps.
     """
 
@@ -175,6 +179,10 @@ class AppearanceConfig:
     smoothness: float = 0.02
     white_light: float = 0.02
     light_smoothness: float = 0.01
+    normal_map: bool = True
+    learning_rate_normals: float = 0.01
+    normal_prior: float = 0.1
+    normal_smoothness: float = 0.02
     checkpoint_steps: int = 50
 
     def __post_init__(self) -> None:

@@ -16,11 +16,10 @@ from pipeline.scene import Asset, Camera, Environment, Mesh
 from pipeline.shading.material_maps import material_in_view, reflectance_at
 from pipeline.shading.normal_mapping import mapped_normals, seen_from_behind, visible_normals
 from pipeline.shading.shade import shade
-from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bounce_light, shadowed_light
+from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bent_light, bounce_light, shadowed_light
 from pipeline.shading.visibility import SurfacePoints, Visibility, surface_points, trace_visibility
 
 _POINTS_AT_ONCE = 2**18
-_BRIGHTEST_BEND = 4.0  # a normal map brightens diffuse light at most this many times: irradiance may come near zero
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,7 +101,8 @@ def render(asset: Asset, scene: LitMesh, camera: Camera, rasterizer: Rasterizer,
     side = seen_from_behind(scene.mesh, points, wo)
     shown = mapped * side
     with torch.no_grad():
-        light = _bent_light(scene, points, normalize(normal, dim=-1), shown)
+        light = shadowed_light(scene.environment, scene.visibility, points, scene.bounce)
+        light = bent_light(light, normalize(normal, dim=-1), shown)
         if scene.tangents is not None:
             light = replace(light, surface_normal=normalize(normal, dim=-1) * side)
         color = _shaded(light, base_color=base_color, orm=orm, normal=visible_normals(shown, wo), wo=wo)
@@ -193,18 +193,6 @@ def vertex_uvs(mesh: Mesh) -> Float[Tensor, "vertices 2"]:
     chosen = torch.full((len(mesh.vertices),), len(mesh.uvs), dtype=mesh.uv_faces.dtype, device=mesh.uvs.device)
     chosen.scatter_reduce_(0, mesh.faces.reshape(-1), mesh.uv_faces.reshape(-1), "amin")
     return torch.cat([mesh.uvs, mesh.uvs.new_zeros(1, 2)])[chosen]
-
-
-def _bent_light(
-    scene: LitMesh, points: SurfacePoints, vertex: Float[Tensor, "points 3"], shown: Float[Tensor, "points 3"]
-) -> ShadowedLight:
-    """The light at the points, its diffuse part as the shading normals see it.
-
-    The transfer table knows the vertex normals only: shadowed light changes as open light does between the two.
-    """
-    light = shadowed_light(scene.environment, scene.visibility, points, scene.bounce)
-    before, after = (light.open_light.diffuse(n).clamp_min(1e-6) for n in (vertex, shown))
-    return replace(light, irradiance=light.irradiance * (after / before).clamp_max(_BRIGHTEST_BEND))
 
 
 def _shaded(

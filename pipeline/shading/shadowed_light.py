@@ -1,6 +1,6 @@
 """Prefiltered light as it reaches the points of a mesh that shadows and lights itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from pipeline.shading.prefilter import PrefilteredLight, prefilter
 from pipeline.shading.turn import Turn
 from pipeline.shading.visibility import LOBES, SurfacePoints, Visibility, coarse_light, coarse_lights
 
+BRIGHTEST_BEND = 4.0  # a normal map brightens diffuse light at most this many times: irradiance may come near zero
 BOUNCES = 3  # a fourth adds less than 1 % inside a white cup
 
 
@@ -81,6 +82,20 @@ class ShadowedLight:
             return 1.0
         with torch.no_grad():
             return (1 + (direction * self.surface_normal).sum(-1)).clamp(0, 1).square()
+
+
+def bent_light(
+    light: ShadowedLight, surface: Float[Tensor, "points 3"], shown: Float[Tensor, "points 3"]
+) -> ShadowedLight:
+    """The light at the points, its diffuse part as shading normals that bend away from the surface see it.
+
+    The transfer table knows the vertex normals only: shadowed light changes as open light does between the two. By
+    how much is constant for gradients: a fit that bent normals for it would make a relief of what is printed on them.
+    """
+    with torch.no_grad():
+        before, after = (light.open_light.diffuse(n).clamp_min(1e-6) for n in (surface, shown))
+        brighter = (after / before).clamp_max(BRIGHTEST_BEND)
+    return replace(light, irradiance=light.irradiance * brighter)
 
 
 def shadowed_light(

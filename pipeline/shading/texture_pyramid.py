@@ -6,6 +6,7 @@ points cost, whatever the size of the maps.
 """
 
 import functools
+from dataclasses import dataclass
 from typing import no_type_check
 
 import numba
@@ -55,6 +56,25 @@ def sample_texture(
     return weighted_rows(rows, corner, weights)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reading:
+    """What a texture holds at some points, for a loss to be taken of it.
+
+    Attributes:
+        texture: The texture.
+        uv: The points.
+        values: Its values there, a leaf of the gradient's graph.
+    """
+
+    texture: "TexturePyramid"
+    uv: Float[Tensor, "points 2"]
+    values: Float[Tensor, "points channels"]
+
+    def learn(self, *, rate: float) -> None:
+        """Let the texture take a step, of `rate` logits, down the gradient that the values have got."""
+        self.texture.learn(self.uv, self.values.detach(), torch.as_tensor(self.values.grad), rate=rate)
+
+
 class TexturePyramid:
     """A square texture of values in (0, 1), the sigmoid of a sum of levels around a constant start.
 
@@ -82,6 +102,10 @@ class TexturePyramid:
         use_torch_threads()
         _look_up(uv.contiguous().numpy(), tuple(x.numpy() for x in self.levels), self.start.numpy(), values)
         return torch.from_numpy(values)
+
+    def read(self, uv: Float[Tensor, "points 2"]) -> Reading:
+        """Look the texture up to learn from what a loss says of its values."""
+        return Reading(texture=self, uv=uv, values=self(uv).requires_grad_())
 
     def learn(
         self,

@@ -49,9 +49,8 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     visibility = trace_visibility(mesh.vertices, mesh.faces, normals)
     shadows = Shadows(visibility=visibility, uvs=vertex_uvs(mesh), vertices=mesh.vertices) if config.shadows else None
     pixels, held_out = hold_out(pixels)
-    seen = seen_weight(pixels.uv, config.texture_px)
+    seen, seed = seen_weight(pixels.uv, config.texture_px), context.runtime.seed
     figures = {"pixels": float(len(pixels))}
-    seed = context.runtime.seed
     context.progress(0.15, "metal or not")
     metal = config.metal_search and explained_as_metal(pixels, config, shadows, seed)
     fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=seed, shadows=shadows, metal=metal)
@@ -81,6 +80,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
         material=Material(
             base_color=maps[..., :3].contiguous(),
             orm=maps[..., [5, 3, 4]],
+            normal=fit.normals.tangent_map(mesh, normals, seen > SEEN, rasterizer) if config.normal_map else None,
             confidence=(seen / (seen + 4)).clamp(0, 1),
             double_sided=mesh_ops.has_border(mesh.vertices, mesh.faces),
         ),

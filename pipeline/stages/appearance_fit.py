@@ -24,10 +24,12 @@ from pipeline.shading.shade import shade
 from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.stages.appearance_exposure import SAMPLE_PIXELS, UNLOCK_AT, Exposure
 from pipeline.stages.appearance_light import FittedLight, Shadows
+from pipeline.stages.appearance_normals import NormalDetail, bent_normals
 from pipeline.stages.appearance_pixels import Pixels
 from pipeline.stages.appearance_search import reconsider
 
 METAL_BASE_COLOR, METAL = 0.8, 0.98  # at the start, where metal explains the photos better
+NORMALS_FROM = 0.5  # share of the steps after which normals bend: earlier they take over what is the material's
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
 PARSIMONY_PIXELS = 1024
 SLOWER_FROM, SLOWER = (0.6, 0.85), 0.4  # shares of the steps from which the rates are lower, each time by this factor
@@ -68,6 +70,7 @@ class AppearanceFit:
         base_color = METAL_BASE_COLOR if metal else config.start_base_color
         start = [base_color] * 3 + [config.start_roughness, self.start_metallic]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
+        self.normals = NormalDetail(texture_px, config, pixels.uv.device)
         self.under = _shuffled_by_light(pixels, seed)
         self.lights = [FittedLight(config, own) for own in self.under]
         self.exposure = Exposure(self.under, config.exposure)
@@ -89,6 +92,11 @@ class AppearanceFit:
         """At this step, after the search for metals, the photos may turn out to be exposed differently."""
         return max(self._search_step + 1, round(UNLOCK_AT * self.config.steps))
 
+    @property
+    def _normals_bend(self) -> bool:
+        """Whether material and light are far enough to tell how normals bend."""
+        return self.config.normal_map and self.step >= round(NORMALS_FROM * self.config.steps)
+
     def advance(self) -> float:
         """Take one step, under one of the lights; returns the photometric loss."""
         if self.step == self._search_step and self.config.metal_search:
@@ -99,18 +107,23 @@ class AppearanceFit:
         turn = self.step % len(self.lights)
         batch = self._draw(turn, self.step // len(self.lights))
         uv = torch.cat([batch.uv, self._beside(batch.uv)])
-        both = self.maps(uv).requires_grad_()
-        values, beside = both.split([len(batch), len(uv) - len(batch)])
-        color = self.exposure.applied(self._shade(batch, values, self.lights[turn]), batch)
-        photometric = self._difference(color, batch.target)
+        read, bent = self.maps.read(uv), self.normals.texture.read(uv) if self._normals_bend else None
+        values, beside = read.values[: len(batch)], read.values[len(batch) :]
+        bends = None if bent is None else self.normals.bends(bent.values)
+        color = self._shade(batch, values, self.lights[turn], None if bends is None else bends[: len(batch)])
+        photometric = self._difference(self.exposure.applied(color, batch), batch.target)
         loss = photometric + self._material_priors(values, beside) + self.lights[turn].priors()
+        if bends is not None:
+            loss = loss + self.normals.priors(bends[: len(batch)], bends[len(batch) :])
         self.optimizer.zero_grad()
         loss.backward()
         slowing = math.prod(SLOWER for part in SLOWER_FROM if self.step >= round(part * self.config.steps))
         self.optimizer.param_groups[0]["lr"] = slowing * self.config.learning_rate_light
         self.optimizer.step()
         self.exposure.step()
-        self.maps.learn(uv, both.detach(), torch.as_tensor(both.grad), rate=slowing * self.config.learning_rate_maps)
+        read.learn(rate=slowing * self.config.learning_rate_maps)
+        if bent is not None:
+            bent.learn(rate=slowing * self.config.learning_rate_normals)
         self.step += 1
         return float(photometric.detach())
 
@@ -119,18 +132,31 @@ class AppearanceFit:
             return log_srgb_difference(predicted, target).mean()
         return photometric_loss(predicted, target)
 
-    def _shade(self, batch: Pixels, values: Float[Tensor, "pixels 5"], light: FittedLight) -> Float[Tensor, "pixels 3"]:
+    def _shade(
+        self,
+        batch: Pixels,
+        values: Float[Tensor, "pixels 5"],
+        light: FittedLight,
+        bends: Float[Tensor, "pixels 3"] | None,
+    ) -> Float[Tensor, "pixels 3"]:
         metallic = values[:, 4]
         if self.step < self._search_step:
             metallic = torch.full_like(metallic, self.start_metallic)
+        normal = batch.normal if bends is None else bent_normals(batch.normal, bends)
         return shade(
-            light.on(batch, self.shadows, self.maps, renew=self.step % BOUNCE_STEPS < len(self.lights)),
+            light.on(batch, self.shadows, self.maps, normal=normal, renew=self.step % BOUNCE_STEPS < len(self.lights)),
             base_color=values[:, :3],
             roughness=values[:, 3],
             metallic=metallic,
-            normal=batch.normal,
+            normal=normal,
             wo=batch.wo,
         )
+
+    @torch.no_grad()
+    def _explain(self, pixels: Pixels, light: FittedLight) -> Float[Tensor, "pixels 3"]:
+        """The colours of pixels by the present material and light."""
+        bends = self.normals.bends(self.normals.texture(pixels.uv)) if self._normals_bend else None
+        return self._shade(pixels, self.maps(pixels.uv), light, bends)
 
     def photo_psnr(self) -> float:
         """PSNR in dB, in sRGB, over a sample of the pixels that the fit learned from."""
@@ -139,21 +165,19 @@ class AppearanceFit:
         targets = [some.target for some, _ in explained]
         return psnr(srgb_from_linear(torch.cat(colors)), srgb_from_linear(torch.cat(targets)))
 
-    @torch.no_grad()
     def held_out_psnr(self, photo: Pixels) -> float:
         """PSNR in dB, in sRGB, of a photo that the fit does not learn from, taken as exposed like the mean of all."""
         own = 0
         if photo.light_index is not None:
             lights = [int(pixels.light_index[0]) for pixels in self.under if pixels.light_index is not None]
             own = lights.index(int(photo.light_index[0]))
-        color = self._shade(photo, self.maps(photo.uv), self.lights[own])
+        color = self._explain(photo, self.lights[own])
         return psnr(srgb_from_linear(color), srgb_from_linear(photo.target))
 
-    @torch.no_grad()
     def _explained(self, pixels: int) -> list[tuple[Pixels, Float[Tensor, "_ 3"]]]:
         """So many pixels, evenly over the lights, with their colours by the present material and light."""
         some = [own.batch(slice(pixels // len(self.lights))) for own in self.under]
-        return [(p, self._shade(p, self.maps(p.uv), light)) for p, light in zip(some, self.lights, strict=True)]
+        return [(p, self._explain(p, light)) for p, light in zip(some, self.lights, strict=True)]
 
     def _draw(self, turn: int, round_: int) -> Pixels:
         """The next of the shuffled pixels under a light; after the last come the first again."""
@@ -205,6 +229,7 @@ class AppearanceFit:
     def _state(self) -> dict[str, Tensor]:
         """Every tensor that a fit consists of, by name; the entries share memory with the fit."""
         state = {f"maps.{name}": value for name, value in self.maps.state().items()}
+        state |= {f"normals.{name}": value for name, value in self.normals.texture.state().items()}
         for k, light in enumerate(self.lights):
             state |= {f"lights.{k}.{name}": value for name, value in light.state().items()}
             for what, parameter in light.parameters.items():
@@ -222,6 +247,7 @@ class AppearanceFit:
         if not saved:
             return
         self.maps.restore(_below(saved, "maps."))
+        self.normals.texture.restore(_below(saved, "normals."))
         self.exposure.restore(_below(saved, "exposure."))
         self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
         for k, light in enumerate(self.lights):
@@ -258,6 +284,7 @@ def explained_as_metal(pixels: Pixels, config: AppearanceConfig, shadows: Shadow
         config,
         steps=TRIAL_SCHEDULE,
         metallic_from=1.0,
+        normal_map=False,
         texture_px=min(256, config.texture_px),
         light_map_px=min(64, config.light_map_px),
         batch_px=min(8192, config.batch_px),

@@ -13,7 +13,7 @@ from pipeline.scene import Environment
 from pipeline.shading.disney import even_reflectance
 from pipeline.shading.octahedral import texel_directions
 from pipeline.shading.prefilter import PrefilteredLight, prefilter, radiance
-from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bounce_light, shadowed_light
+from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bent_light, bounce_light, shadowed_light
 from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.shading.turn import Turn, spread_turns
 from pipeline.shading.visibility import Visibility
@@ -84,9 +84,18 @@ class FittedLight:
         return Environment(coefficients=torch.exp(self.parameter), basis="octahedral")
 
     def on(
-        self, batch: Pixels, shadows: Shadows | None, maps: TexturePyramid, *, renew: bool
+        self,
+        batch: Pixels,
+        shadows: Shadows | None,
+        maps: TexturePyramid,
+        *,
+        normal: Float[Tensor, "pixels 3"],
+        renew: bool,
     ) -> PrefilteredLight | ShadowedLight:
-        """The light at the batch; with `renew` the bounce follows the slow change of material and light."""
+        """The light at the batch, as it falls on normals that may bend away from the batch's own.
+
+        With `renew` the bounce follows the slow change of material and light.
+        """
         environment, turn = self.environment, self._turn(batch)
         if shadows is None or batch.surface is None:
             return replace(prefilter(environment, turn), flash=self._flash_at(batch))
@@ -97,6 +106,8 @@ class FittedLight:
             turns = None if self.light_from_world is None else spread_turns(self.light_from_world)[0]
             self.bounce = bounce_light(environment, shadows.visibility, reflectance, turns)
         light = shadowed_light(environment, shadows.visibility, batch.surface, self.bounce, turn)
+        if normal is not batch.normal:
+            light = replace(bent_light(light, batch.normal, normal), surface_normal=batch.normal)
         return replace(light, open_light=replace(light.open_light, flash=self._flash_at(batch)))
 
     def _flash_at(self, batch: Pixels) -> Float[Tensor, "pixels 3"] | None:

@@ -85,7 +85,7 @@ def _accumulate(
 ) -> None:
     """Add a batch to each cell's normal equations per hypothesis: 3 squares, 3 products, the rest, the pixels."""
     light, shadows, maps = under
-    at_points = light.on(batch, shadows, maps, renew=False)
+    at_points = light.on(batch, shadows, maps, normal=batch.normal, renew=False)
     weight = (batch.target + 0.05).pow(-1.5) * (batch.target < 0.96)  # about what the loss's gamma makes of an error
 
     def shaded(base: float, roughness: float, metallic: float) -> Float[Tensor, "pixels 3"]:

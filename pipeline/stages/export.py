@@ -16,6 +16,7 @@ from pipeline.formats import gltf, images, transforms_json
 from pipeline.formats.radiance import write_hdr
 from pipeline.formats.views import read_view_image
 from pipeline.geometry.normals import shading_normals
+from pipeline.geometry.tangents import mikktspace_tangents
 from pipeline.scene import Asset, Capture, View
 from pipeline.shading.light_maps import equirect
 from pipeline.shading.light_rotation import rotated
@@ -40,18 +41,19 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     Raises:
         InputError: When the asset is blank.
     """
-    if asset.environment is None:
-        raise InputError("the asset has no light")
+    if asset.material is None or asset.environment is None:
+        raise InputError("the asset has no material or no light")
     placed_from_world = placement(asset, capture.metres_per_unit, capture.metres_per_asset_unit)
     mesh = dataclasses.replace(asset.mesh, vertices=_transform(asset.mesh.vertices, placed_from_world))
     placed = dataclasses.replace(asset, mesh=mesh)
     views = tuple(dataclasses.replace(v, camera=v.camera.moved(placed_from_world)) for v in capture.views)
     normals = shading_normals(mesh)
-    scene = light_mesh(placed, asset.environment, normals=normals)
+    tangents = mikktspace_tangents(mesh, normals) if asset.material.normal is not None else None
+    scene = light_mesh(placed, asset.environment, normals=normals, tangents=tangents)
     folder = context.folder
     context.progress(0.0, "asset.glb")
     image_format: Literal["png", "jpeg"] = "jpeg" if config.image_format == "jpeg" else "png"
-    gltf.write_glb(placed, normals, folder / "asset.glb", image_format=image_format)
+    gltf.write_glb(placed, normals, folder / "asset.glb", image_format=image_format, tangents=tangents)
     transforms_json.write_cameras(folder / "cameras.json", {v.name: v.camera for v in views})
     write_hdr(folder / "light.hdr", equirect(asset.environment, config.light_height_px))
     (folder / "render").mkdir(exist_ok=True)

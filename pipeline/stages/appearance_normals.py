@@ -1,0 +1,82 @@
+"""Detail of the shading normals that the mesh lacks: what the asset's normal map holds."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pipeline.config import AppearanceConfig
+from pipeline.geometry.tangents import mikktspace_tangents
+from pipeline.raster.rasterizer import Rasterizer
+from pipeline.scene import Mesh
+from pipeline.shading.texture_pyramid import TexturePyramid
+
+STEEPEST = 0.6  # of each component of a bend
+
+
+class NormalDetail:
+    """How far normals bend away from the mesh's, as a texture of vectors that are added to unit normals.
+
+    The vectors lie in the world, not in tangent space: the fit then needs no tangents, and the coarse levels of the
+    texture mean the same over all of a chart.
+
+    Args:
+        size: Texels along an edge.
+        config: Rates and weights.
+        device: Where it is fitted.
+    """
+
+    def __init__(self, size: int, config: AppearanceConfig, device: torch.device) -> None:
+        self.config = config
+        self.texture = TexturePyramid(size, torch.full((3,), 0.5, device=device))
+
+    def bends(self, values: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points 3"]:
+        """The vectors that values of the texture stand for."""
+        return STEEPEST * (2 * values - 1)
+
+    def priors(self, bends: Float[Tensor, "points 3"], beside: Float[Tensor, "some 3"]) -> Float[Tensor, ""]:
+        """Weighted loss of normals that bend far, or otherwise than those a texel or two beside them."""
+        uneven = (beside - bends[: len(beside)]).abs().mean()
+        return self.config.normal_prior * bends.square().sum(-1).mean() + self.config.normal_smoothness * uneven
+
+    def tangent_map(
+        self,
+        mesh: Mesh,
+        normals: Float[Tensor, "vertices 3"],
+        seen: Bool[Tensor, "size size"],
+        rasterizer: Rasterizer,
+    ) -> Float[Tensor, "size size 3"]:
+        """The normal map: n * 0.5 + 0.5 in MikkTSpace's tangent space, +Y green; flat between the charts.
+
+        Args:
+            mesh: With texture coordinates.
+            normals: Unit vertex normals, world frame.
+            seen: Texels that photos show; the others stay flat.
+            rasterizer: Draws the charts.
+
+        Raises:
+            ValueError: When the mesh has no texture coordinates.
+        """
+        if mesh.uvs is None or mesh.uv_faces is None:
+            raise ValueError("a normal map needs texture coordinates")
+        bends = self.bends(self.texture.bake()).cpu() * seen[..., None]
+        clip = torch.cat([mesh.uvs * 2 - 1, torch.zeros(len(mesh.uvs), 1), torch.ones(len(mesh.uvs), 1)], 1)
+        charts = rasterizer.rasterize(clip[None], mesh.uv_faces, size_px=(len(bends), len(bends)))
+        inside, tangents = charts.mask[0], mikktspace_tangents(mesh, normals)
+        corners = torch.arange(3 * len(mesh.faces)).reshape(-1, 3)
+        tangent = rasterizer.interpolate(tangents.flatten(0, 1), charts, corners)[0][inside]
+        normal = rasterizer.interpolate(normals, charts, mesh.faces)[0][inside]
+        bitangent = tangent[:, 3:].sign() * torch.linalg.cross(normal, tangent[:, :3])
+        frame = torch.stack([tangent[:, :3], bitangent, normal], -1)  # as interpolated: readers do the same
+        shown = bent_normals(normalize(normal, dim=-1), bends[inside])
+        stored, failed = torch.linalg.solve_ex(frame, shown[..., None])
+        local = normalize(stored[..., 0], dim=-1)
+        usable = (failed == 0) & local.isfinite().all(-1) & (local[:, 2] > 0)
+        map_ = torch.tensor([0.5, 0.5, 1.0]).repeat(len(bends), len(bends), 1)
+        map_[inside] = torch.where(usable[:, None], local * 0.5 + 0.5, map_[0, 0])
+        return map_
+
+
+def bent_normals(normal: Float[Tensor, "points 3"], bends: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+    """Unit normals that bend away from given ones."""
+    return normalize(normal + bends, dim=-1)
