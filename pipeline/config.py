@@ -181,8 +181,8 @@ class AppearanceConfig:
     light_smoothness: float = 0.01
     normal_map: bool = True
     learning_rate_normals: float = 0.01
-    normal_prior: float = 0.1
-    normal_smoothness: float = 0.02
+    normal_prior: float = 0.4
+    normal_smoothness: float = 0.05
     checkpoint_steps: int = 50
 
     def __post_init__(self) -> None:

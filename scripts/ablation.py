@@ -25,6 +25,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "soft light (harmonics)": ("appearance.light=sh",),
     "rough start": ("appearance.start_roughness=0.6",),
     "no shadows, no bounce": ("appearance.shadows=false",),
+    "no normal map": ("appearance.normal_map=false",),
     "no search for metals and roughness": ("appearance.metal_search=false",),
     "no other priors": (
         *("appearance.white_light=0", "appearance.smoothness=0"),
