@@ -97,6 +97,7 @@ def run(name: str, captures: list[Path], out: Path, settings: list[str]) -> dict
             done, own = out / "whole" / capture.name / "run", folder / capture.name / "run"
             if noise is None and done.is_dir() and not own.is_dir():
                 shutil.copytree(done, own)
+                shutil.copy2(done.parents[1] / ".lock", folder)  # which marks it as a folder of `recon bench`
         command = [sys.executable, "-P", "-m", "pipeline.cli", "bench", *map(str, captures), "--out", str(folder)]
         subprocess.run([*command, *settings, *VARIANTS[name]], check=True)
     told: dict[str, Any] = json.loads(result.read_text())
@@ -117,7 +118,7 @@ def main() -> None:
     parser.add_argument("captures", nargs="+", metavar="DIR|key=value", help="captures with truth, and settings")
     parser.add_argument("--out", type=Path, default=Path("ablation"), help="folder for everything")
     parser.add_argument("--only", nargs="*", choices=sorted(VARIANTS), help="besides the whole method")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     settings = [word for word in arguments.captures if "=" in word]
     captures = [Path(word).resolve() for word in arguments.captures if "=" not in word]
     chosen = [name for name in VARIANTS if name == "whole" or arguments.only is None or name in arguments.only]

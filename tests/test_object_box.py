@@ -30,7 +30,7 @@ def distances() -> list:
 
 @pytest.mark.parametrize("half", [0.05, 0.3, 1.0])
 def test_a_start_box_that_cuts_the_object_grows(distances: list, half: float) -> None:
-    start = search_box(CAMERAS, distances, cube(half))
+    start, _ = search_box(CAMERAS, distances, cube(half))
     box = object_box(CAMERAS, distances, start, dissent=0.0, points=EMPTY)
     # the unit ball, 3 % padding on both sides, half a cell's diagonal of caution
     assert (box[0] < -1.0).all() and (box[0] > -1.2).all() and (box[1] > 1.0).all() and (box[1] < 1.2).all()

@@ -19,8 +19,10 @@ MIN_CONTACT = 0.02  # of the frame's length: less is noise of the mask at its bo
 
 def search_box(
     cameras: list[Camera], distances: list[Float[np.ndarray, "_ _"]], start: Float[Tensor, "2 3"]
-) -> Float[Tensor, "2 3"]:
+) -> tuple[Float[Tensor, "2 3"], Float[Tensor, "2 3"] | None]:
     """A box to look for the hull from: `start`, doubled until the hull keeps off the border of what is searched.
+
+    Also the box of the hull there that up to a tenth of the views may not cut: stricter ones lie in it.
 
     Args:
         cameras: One per mask, for the mask's own size.
@@ -31,9 +33,9 @@ def search_box(
         reach = _doubled(start)
         box = hull_box(cameras, distances, start, dissent=LAX)
         if box is not None and bool((box[0] > reach[0]).all() and (box[1] < reach[1]).all()):
-            return start
+            break
         start = reach
-    return start
+    return start, box
 
 
 def object_box(

@@ -16,11 +16,18 @@ from torch import Tensor
 from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.scene import Camera
 
+BAND = 3.0  # cells from the surface within which marching tetrahedra and stereo ask for distances
+GOLDEN = (math.sqrt(5) - 1) / 2
 MIN_SEEN = 0.5  # a point outside the frame of more than half of the photos is not of the object
 
 
 def hull_sdf(
-    grid: TetGrid, cameras: list[Camera], distances: list[Float[np.ndarray, "_ _"]], *, dissent: float = 0.0
+    grid: TetGrid,
+    cameras: list[Camera],
+    distances: list[Float[np.ndarray, "_ _"]],
+    *,
+    dissent: float = 0.0,
+    band: float = math.inf,
 ) -> Float[Tensor, "nx ny nz"]:
     """Signed distance to the visual hull at the points of `grid`, world units, negative inside.
 
@@ -31,7 +38,10 @@ def hull_sdf(
         cameras: One per mask, for the mask's own size.
         distances: `outline.mask_distance` of each mask.
         dissent: Share of the views that frame a point which may exclude it without effect.
+        band: Points farther outside than this, world units, may be told any distance beyond it, which is sooner done.
     """
+    order = np.argsort(np.arange(len(cameras)) * GOLDEN % 1)  # photos in turn see a point from all sides
+    cameras, distances = [cameras[k] for k in order], [distances[k] for k in order]
     sizes = np.array([d.shape for d in distances], np.int64)
     padded = np.zeros((len(distances), *sizes.max(0)), np.float32)
     for view, distance in enumerate(distances):
@@ -40,50 +50,69 @@ def hull_sdf(
     focal = np.array([float((c.K[0, 0] + c.K[1, 1]) / 2) for c in cameras])
     dissent = min(dissent, (_MAX_DISSENT - 1) / len(cameras))
     sdf = np.empty(grid.shape, np.float32)
-    _hull_kernel(sdf, grid.origin.double().numpy(), grid.spacing, padded, sizes, image_from_world, focal, dissent)
+    where = (grid.origin.double().numpy(), grid.spacing)
+    _hull_kernel(sdf, where, padded, sizes, image_from_world, focal, (dissent, band))
     return torch.from_numpy(sdf)
 
 
 _MAX_DISSENT = 16
 
 
-@numba.njit(cache=True, parallel=True, fastmath=False)
+@numba.njit(error_model="numpy")
 @no_type_check
-def _hull_kernel(sdf, origin, spacing, distances, sizes, image_from_world, focal, dissent):  # noqa: ANN001, ANN202, PLR0913  # one loop nest
-    nx, ny, nz = sdf.shape
+def _exclusion(distances, size, m, focal, v, p):  # noqa: ANN001, ANN202  # part of the kernel
+    """By how much view v excludes a point, world units; nan when it does not frame it."""
+    w = m[v, 2, 0] * p[0] + m[v, 2, 1] * p[1] + m[v, 2, 2] * p[2] + m[v, 2, 3]
+    if w <= 1e-9:
+        return np.nan
+    x = (m[v, 0, 0] * p[0] + m[v, 0, 1] * p[1] + m[v, 0, 2] * p[2] + m[v, 0, 3]) / w - 0.5
+    y = (m[v, 1, 0] * p[0] + m[v, 1, 1] * p[1] + m[v, 1, 2] * p[2] + m[v, 1, 3]) / w - 0.5
+    if x < 0 or y < 0 or x > size[v, 1] - 1 or y > size[v, 0] - 1:
+        return np.nan
+    x0, y0 = min(int(x), size[v, 1] - 2), min(int(y), size[v, 0] - 2)
+    fx, fy = x - x0, y - y0
+    top = distances[v, y0, x0] * (1 - fx) + distances[v, y0, x0 + 1] * fx
+    bottom = distances[v, y0 + 1, x0] * (1 - fx) + distances[v, y0 + 1, x0 + 1] * fx
+    return (top * (1 - fy) + bottom * fy) * w / focal[v]
+
+
+@numba.njit
+@no_type_check
+def _insert(largest, last, value):  # noqa: ANN001, ANN202  # part of the kernel
+    """Keep the largest values, in falling order, up to the place `last`."""
+    slot = last
+    if value > largest[slot]:
+        while slot > 0 and largest[slot - 1] < value:
+            largest[slot] = largest[slot - 1]
+            slot -= 1
+        largest[slot] = value
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")
+@no_type_check
+def _hull_kernel(sdf, grid, distances, sizes, image_from_world, focal, limits):  # noqa: ANN001, ANN202, PLR0913  # one loop nest
+    origin, spacing = grid
+    dissent, band = limits
     views = len(focal)
     allowed = int(dissent * views + 1e-9)
-    for i in numba.prange(nx):
+    for i in numba.prange(sdf.shape[0]):
         worst = np.empty(_MAX_DISSENT)
-        for j in range(ny):
-            for k in range(nz):
-                px, py, pz = origin[0] + i * spacing, origin[1] + j * spacing, origin[2] + k * spacing
+        for j in range(sdf.shape[1]):
+            for k in range(sdf.shape[2]):
+                point = (origin[0] + i * spacing, origin[1] + j * spacing, origin[2] + k * spacing)
                 seen = 0
                 worst[:] = -1e9
                 for v in range(views):
-                    m = image_from_world[v]
-                    w = m[2, 0] * px + m[2, 1] * py + m[2, 2] * pz + m[2, 3]
-                    if w <= 1e-9:
-                        continue
-                    x = (m[0, 0] * px + m[0, 1] * py + m[0, 2] * pz + m[0, 3]) / w - 0.5
-                    y = (m[1, 0] * px + m[1, 1] * py + m[1, 2] * pz + m[1, 3]) / w - 0.5
-                    if x < 0 or y < 0 or x > sizes[v, 1] - 1 or y > sizes[v, 0] - 1:
+                    value = _exclusion(distances, sizes, image_from_world, focal, v, point)
+                    if np.isnan(value):
                         continue
                     seen += 1
-                    x0, y0 = min(int(x), sizes[v, 1] - 2), min(int(y), sizes[v, 0] - 2)
-                    fx, fy = x - x0, y - y0
-                    d = distances[v]
-                    top = d[y0, x0] * (1 - fx) + d[y0, x0 + 1] * fx
-                    bottom = d[y0 + 1, x0] * (1 - fx) + d[y0 + 1, x0 + 1] * fx
-                    value = (top * (1 - fy) + bottom * fy) * w / focal[v]
-                    # keep the largest allowed + 1 values, in falling order
-                    slot = allowed
-                    if value > worst[slot]:
-                        while slot > 0 and worst[slot - 1] < value:
-                            worst[slot] = worst[slot - 1]
-                            slot -= 1
-                        worst[slot] = value
-                if seen < max(2.0, MIN_SEEN * views):
+                    _insert(worst, allowed, value)
+                    if worst[allowed] > band:
+                        break
+                if worst[allowed] > band:
+                    sdf[i, j, k] = worst[allowed]
+                elif seen < max(2.0, MIN_SEEN * views):
                     sdf[i, j, k] = spacing
                 else:
                     sdf[i, j, k] = worst[int(dissent * seen + 1e-9)]
@@ -106,7 +135,7 @@ def hull_box(
         grid = grid_in_box(box, resolution=resolution)
         # a cell may hold a part thinner than the cell: count points within half a cell's diagonal
         reach = 0.5 * math.sqrt(3) * grid.spacing
-        near = (hull_sdf(grid, cameras, distances, dissent=dissent) < reach).nonzero()
+        near = (hull_sdf(grid, cameras, distances, dissent=dissent, band=reach) < reach).nonzero()
         if len(near) == 0:
             return None
         low = grid.origin + (near.min(0).values - 1) * grid.spacing

@@ -17,7 +17,7 @@ from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
 from pipeline.geometry.normals import filtered_normals
 from pipeline.geometry.outline import mask_distance
 from pipeline.geometry.tet_grid import TetGrid, grid_in_box
-from pipeline.geometry.visual_hull import hull_sdf
+from pipeline.geometry.visual_hull import BAND, hull_sdf
 from pipeline.scene import Asset, Capture, Mesh
 from pipeline.stages.geometry_given import place_given
 from pipeline.stages.geometry_joint import fit_joint
@@ -51,7 +51,7 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
     grid = grid_in_box(capture.object_box, resolution=config.grid_resolution)
     context.progress(0.1, f"carving {grid.shape[0]} x {grid.shape[1]} x {grid.shape[2]} points")
     dissent = capture.mask_dissent if config.dissent is None else config.dissent
-    sdf = _closed(hull_sdf(grid, cameras, distances, dissent=dissent), grid.spacing)
+    sdf = _closed(hull_sdf(grid, cameras, distances, dissent=dissent, band=BAND * grid.spacing), grid.spacing)
     if not bool((sdf < 0).any()):
         raise CaptureError(
             f"no point lies inside all {len(cameras)} masks", remedy="raise geometry.dissent, or check the masks"

@@ -96,8 +96,8 @@ def _judge(capture: Capture, context: StageContext) -> _Judged:
     threads = context.runtime.threads
     masks = in_parallel(small_mask, capture.views, threads)
     cameras, distances = [m.camera for m in masks], [m.distance for m in masks]
-    start = search_box(cameras, distances, capture.object_box)  # the user's box may cut what masks show
-    dissent, agreement = measure_dissent(cameras, distances, start, context.runtime.rasterizer)
+    start, box = search_box(cameras, distances, capture.object_box)  # the user's box may cut what masks show
+    dissent, agreement = measure_dissent(cameras, distances, box, context.runtime.rasterizer)
     seen = hulls_of_others(masks, start, dissent, threads)
     if seen is None:
         raise CaptureError(

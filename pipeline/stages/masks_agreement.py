@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
-from pipeline.geometry.tet_grid import grid_in_box
-from pipeline.geometry.visual_hull import hull_box, hull_sdf
+from pipeline.geometry.tet_grid import TetGrid, grid_in_box
+from pipeline.geometry.visual_hull import BAND, hull_sdf
 from pipeline.raster.gbuffer import clip_positions, depth_range
 from pipeline.raster.rasterizer import Rasterizer
 from pipeline.scene import Camera
@@ -27,7 +27,7 @@ TOLERANCE = 0.002  # a stricter hull wins unless a laxer one's silhouettes are b
 def measure_dissent(
     cameras: list[Camera],
     distances: list[Float[np.ndarray, "_ _"]],
-    start: Float[Tensor, "2 3"],
+    box: Float[Tensor, "2 3"] | None,
     rasterizer: Rasterizer,
 ) -> tuple[float, float]:
     """The share of views that may be overruled, and the mean IoU with it of silhouettes and the masks that fit best.
@@ -35,14 +35,17 @@ def measure_dissent(
     Args:
         cameras: One per mask, for the mask's own size.
         distances: Signed distances to the outlines, pixels.
-        start: Where to look for the object.
+        box: Of the laxest hull; none when that is empty.
         rasterizer: Draws the silhouettes.
     """
+    if box is None:
+        return 0.0, 0.0
+    grid = grid_in_box(box, resolution=RESOLUTION)
     scores: dict[int, tuple[float, float]] = {}
     for share in CANDIDATES:
         views = int(share * len(cameras))  # small captures: several shares mean the same number of views
         if views not in scores:
-            scores[views] = (_silhouette_iou(cameras, distances, start, rasterizer, dissent=share), share)
+            scores[views] = (_silhouette_iou(cameras, distances, grid, rasterizer, dissent=share), share)
     best = max(iou for iou, _ in scores.values())
     iou, share = next(s for _, s in sorted(scores.items()) if s[0] >= best - TOLERANCE)
     return share, iou
@@ -51,16 +54,12 @@ def measure_dissent(
 def _silhouette_iou(
     cameras: list[Camera],
     distances: list[Float[np.ndarray, "_ _"]],
-    start: Float[Tensor, "2 3"],
+    grid: TetGrid,
     rasterizer: Rasterizer,
     *,
     dissent: float,
 ) -> float:
-    box = hull_box(cameras, distances, start, dissent=dissent)
-    if box is None:
-        return 0.0
-    grid = grid_in_box(box, resolution=RESOLUTION)
-    sdf = hull_sdf(grid, cameras, distances, dissent=dissent)
+    sdf = hull_sdf(grid, cameras, distances, dissent=dissent, band=BAND * grid.spacing)
     if not bool((sdf < 0).any()):
         return 0.0
     vertices, faces = marching_tetrahedra(sdf, grid)
