@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.stages.appearance_pixels import Pixels
+from pipeline.stages.appearance_pixels import Pixels, occurring
 
 UNLOCK_AT = 0.4  # share of the steps after which gains are fitted: when the light explains what light can explain
 SPREAD = 0.02  # deviation of the photos, natural logarithms, up to which it is misfit: .005 measured of like photos
@@ -34,7 +34,7 @@ class Exposure:
         """
         known = all(pixels.view is not None for pixels in under)
         self.mode = mode if known else "off"
-        self.views = [pixels.view.unique().long() for pixels in under if pixels.view is not None] if known else []
+        self.views = [occurring(pixels.view) for pixels in under if pixels.view is not None] if known else []
         count = max((int(views.max()) + 1 for views in self.views), default=0)
         self.log_gain = torch.zeros(count, 3, device=under[0].uv.device).requires_grad_()
         self.optimizer = torch.optim.Adam([self.log_gain], lr=RATE)

@@ -25,7 +25,7 @@ from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.stages.appearance_exposure import SAMPLE_PIXELS, UNLOCK_AT, Exposure
 from pipeline.stages.appearance_light import FittedLight, Shadows
 from pipeline.stages.appearance_normals import NormalDetail, bent_normals
-from pipeline.stages.appearance_pixels import Pixels
+from pipeline.stages.appearance_pixels import Pixels, occurring
 from pipeline.stages.appearance_search import reconsider
 
 METAL_BASE_COLOR, METAL = 0.8, 0.98  # at the start, where metal explains the photos better
@@ -33,7 +33,7 @@ NORMALS_FROM = 0.5  # share of the steps after which normals bend: earlier they 
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
 PARSIMONY_PIXELS = 1024
 SLOWER_FROM, SLOWER = (0.6, 0.85), 0.4  # shares of the steps from which the rates are lower, each time by this factor
-TRIAL_STEPS, TRIAL_PIXELS = 80, 300_000  # of each hypothesis, metal or not
+TRIAL_STEPS, TRIAL_PIXELS = 60, 300_000  # of each hypothesis, metal or not
 TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
 METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a painted cabinet and for plastic
 BOUNCE_STEPS = 50
@@ -269,7 +269,7 @@ def _shuffled_by_light(pixels: Pixels, seed: int) -> list[Pixels]:
     if pixels.light_index is None:
         return [pixels.batch(order)]
     light = pixels.light_index[order]
-    return [pixels.batch(order[light == k]) for k in light.unique()]
+    return [pixels.batch(order[light == k]) for k in occurring(light)]
 
 
 def explained_as_metal(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | None, seed: int) -> bool:
