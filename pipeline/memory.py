@@ -31,7 +31,7 @@ CHILD_PHOTO, PHOTO, FEATURES = 46, 24, 20  # bytes a pixel of a photo that is ju
 MASK, MADE_MASK = 20, 95  # bytes a pixel of a mask that came along, and of one that is made
 STEREO, GRID = 150, 100  # bytes a pixel that is compared, and a grid point
 JOINT_PHOTO, JOINT_BATCH, JOINT_GRID = 20, 400, 4000  # of the joint fit: bytes a pixel kept, of a batch, a grid point
-FITTED, BATCH, TEXEL, VERTEX = 160, 2500, 200, 13_000  # bytes a pixel fitted, of a batch, a texel, a vertex' visibility
+FITTED, BATCH, TEXEL, VERTEX = 160, 2500, 400, 13_000  # bytes a pixel fitted, of a batch, a texel, a vertex' visibility
 LIT_VERTICES, EXPORTED, RENDERED = 60_000, 150, 170  # of the renders: vertices at most, bytes a texel and a pixel
 RENDER_PX = 2048**2
 

@@ -121,4 +121,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {asset.provenance['photo_psnr']:.1f} dB against the photos{told}"
 
 
-STAGE = Stage(name="appearance", version=8, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=9, compute=fit_appearance, save=_save, load=_load, summary=_summary)
