@@ -70,7 +70,7 @@ class GeometryConfig:
     method: str = "hull"
     grid_resolution: int = 193
     stereo: bool = True
-    stereo_px: int = 25_000
+    stereo_px: int = 50_000
     max_faces: int = 100_000
     dissent: float | None = None
     min_component: float = 1e-3
