@@ -202,9 +202,11 @@ class AppearanceConfig:
         require(self, "metallic_from", low=0.0, high=1.0)
         require(self, "start_roughness", low=0.06, high=0.99)
         require(self, "checkpoint_steps", low=1, high=1e6)
-        for name in ("learning_rate_maps", "learning_rate_light"):
+        for name in ("learning_rate_maps", "learning_rate_light", "learning_rate_normals"):
             require(self, name, low=1e-6, high=1.0)
         for name in ("parsimony", "metallic_prior", "smoothness", "white_light", "light_smoothness"):
+            require(self, name, low=0.0, high=100.0)
+        for name in ("normal_prior", "normal_smoothness"):
             require(self, name, low=0.0, high=100.0)
 
 

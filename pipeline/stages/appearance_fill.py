@@ -7,7 +7,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from pipeline.raster.rasterizer import Rasterizer
+from pipeline.raster.rasterizer import Raster, Rasterizer
 from pipeline.scene import Mesh
 from pipeline.shading.texture_pyramid import bilinear_texels
 
@@ -21,14 +21,23 @@ def seen_weight(uv: Float[Tensor, "pixels 2"], size: int) -> Float[Tensor, "size
     return total.reshape(size, size)
 
 
+def rasterize_charts(mesh: Mesh, size: int, rasterizer: Rasterizer) -> Raster:
+    """The mesh as it lies in its texture, a pixel for each texel.
+
+    Raises:
+        ValueError: When the mesh has no texture coordinates.
+    """
+    if mesh.uvs is None or mesh.uv_faces is None:
+        raise ValueError("the mesh has no texture coordinates")
+    clip = torch.cat([mesh.uvs * 2 - 1, torch.zeros(len(mesh.uvs), 1), torch.ones(len(mesh.uvs), 1)], 1)
+    return rasterizer.rasterize(clip[None], mesh.uv_faces, size_px=(size, size))
+
+
 def texel_surface(
     mesh: Mesh, values: Float[Tensor, "vertices channels"], size: int, rasterizer: Rasterizer
 ) -> tuple[Bool[Tensor, "size size"], Float[Tensor, "size size channels"]]:
     """Texels whose centre lies in a chart, and vertex values (positions, say) interpolated at them."""
-    if mesh.uvs is None or mesh.uv_faces is None:
-        raise ValueError("the mesh has no texture coordinates")
-    clip = torch.cat([mesh.uvs * 2 - 1, torch.zeros(len(mesh.uvs), 1), torch.ones(len(mesh.uvs), 1)], 1)
-    raster = rasterizer.rasterize(clip[None], mesh.uv_faces, size_px=(size, size))
+    raster = rasterize_charts(mesh, size, rasterizer)
     return raster.mask[0], rasterizer.interpolate(values, raster, mesh.faces)[0]
 
 

@@ -10,6 +10,7 @@ from pipeline.geometry.tangents import mikktspace_tangents
 from pipeline.raster.rasterizer import Rasterizer
 from pipeline.scene import Mesh
 from pipeline.shading.texture_pyramid import TexturePyramid
+from pipeline.stages.appearance_fill import rasterize_charts
 
 STEEPEST = 0.6  # of each component of a bend
 
@@ -57,11 +58,8 @@ class NormalDetail:
         Raises:
             ValueError: When the mesh has no texture coordinates.
         """
-        if mesh.uvs is None or mesh.uv_faces is None:
-            raise ValueError("a normal map needs texture coordinates")
         bends = self.bends(self.texture.bake()).cpu() * seen[..., None]
-        clip = torch.cat([mesh.uvs * 2 - 1, torch.zeros(len(mesh.uvs), 1), torch.ones(len(mesh.uvs), 1)], 1)
-        charts = rasterizer.rasterize(clip[None], mesh.uv_faces, size_px=(len(bends), len(bends)))
+        charts = rasterize_charts(mesh, len(bends), rasterizer)
         inside, tangents = charts.mask[0], mikktspace_tangents(mesh, normals)
         corners = torch.arange(3 * len(mesh.faces)).reshape(-1, 3)
         tangent = rasterizer.interpolate(tangents.flatten(0, 1), charts, corners)[0][inside]

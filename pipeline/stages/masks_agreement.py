@@ -30,7 +30,7 @@ def measure_dissent(
     box: Float[Tensor, "2 3"] | None,
     rasterizer: Rasterizer,
 ) -> tuple[float, float]:
-    """The share of views that may be overruled, and the mean IoU with it of silhouettes and the masks that fit best.
+    """The share of views that may be overruled, and the mean IoU of silhouettes and masks with it.
 
     Args:
         cameras: One per mask, for the mask's own size.
@@ -41,27 +41,28 @@ def measure_dissent(
     if box is None:
         return 0.0, 0.0
     grid = grid_in_box(box, resolution=RESOLUTION)
-    scores: dict[int, tuple[float, float]] = {}
+    scores: dict[int, tuple[float, float, float]] = {}
     for share in CANDIDATES:
         views = int(share * len(cameras))  # small captures: several shares mean the same number of views
         if views not in scores:
-            scores[views] = (_silhouette_iou(cameras, distances, grid, rasterizer, dissent=share), share)
-    best = max(iou for iou, _ in scores.values())
-    iou, share = next(s for _, s in sorted(scores.items()) if s[0] >= best - TOLERANCE)
-    return share, iou
+            ious = sorted(_silhouette_ious(cameras, distances, grid, rasterizer, dissent=share))
+            fitting = ious[int(WRONG * len(ious)) :]
+            scores[views] = (sum(fitting) / len(fitting), share, sum(ious) / len(ious))
+    best = max(score for score, _, _ in scores.values())
+    return next((share, iou) for _, (score, share, iou) in sorted(scores.items()) if score >= best - TOLERANCE)
 
 
-def _silhouette_iou(
+def _silhouette_ious(
     cameras: list[Camera],
     distances: list[Float[np.ndarray, "_ _"]],
     grid: TetGrid,
     rasterizer: Rasterizer,
     *,
     dissent: float,
-) -> float:
+) -> list[float]:
     sdf = hull_sdf(grid, cameras, distances, dissent=dissent, band=BAND * grid.spacing)
     if not bool((sdf < 0).any()):
-        return 0.0
+        return [0.0] * len(cameras)
     vertices, faces = marching_tetrahedra(sdf, grid)
     ious = []
     for camera, distance in zip(cameras, distances, strict=True):
@@ -73,5 +74,4 @@ def _silhouette_iou(
         columns = ((torch.arange(small.width) + 0.5) * camera.width / small.width).long()
         given = torch.from_numpy(distance)[rows][:, columns] < 0
         ious.append(float((drawn & given).sum()) / max(float((drawn | given).sum()), 1.0))
-    best = sorted(ious)[int(WRONG * len(ious)) :]
-    return sum(best) / len(best)
+    return ious
