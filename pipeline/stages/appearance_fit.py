@@ -6,7 +6,7 @@ all views and compares it with the photos, so its cost depends neither on image 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -33,9 +33,6 @@ NORMALS_FROM = 0.5  # share of the steps after which normals bend: earlier they 
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
 PARSIMONY_PIXELS = 1024
 SLOWER_FROM, SLOWER = (0.6, 0.85), 0.4  # shares of the steps from which the rates are lower, each time by this factor
-TRIAL_STEPS, TRIAL_PIXELS = 60, 300_000  # of each hypothesis, metal or not
-TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
-METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a painted cabinet and for plastic
 BOUNCE_STEPS = 50
 TOLD_STEPS = 100
 PREVIEWS = 10
@@ -307,27 +304,3 @@ def _shuffled_by_light(pixels: Pixels, seed: int) -> list[Pixels]:
         return [pixels.batch(order)]
     light = pixels.light_index[order]
     return [pixels.batch(order[light == k]) for k in occurring(light)]
-
-
-def explained_as_metal(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | None, seed: int) -> bool:
-    """Whether an object that is metal all over explains the photos better than one that is nowhere metal.
-
-    Both are fitted, small and briefly, each with a light of its own: a wrong choice cannot be undone later, as the
-    light of a dielectric that mirrors 4 % is ten times too bright for a metal.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    some = pixels.batch(torch.randperm(len(pixels), generator=generator)[:TRIAL_PIXELS].to(pixels.uv.device))
-    small = replace(
-        config,
-        steps=TRIAL_SCHEDULE,
-        metallic_from=1.0,
-        normal_map=False,
-        texture_px=min(256, config.texture_px),
-        light_map_px=min(64, config.light_map_px),
-        batch_px=min(8192, config.batch_px),
-    )
-    losses = []
-    for metal in (False, True):
-        fit = AppearanceFit(some, small, texture_px=small.texture_px, seed=seed, shadows=shadows, metal=metal)
-        losses.append(sum([fit.advance() for _ in range(TRIAL_STEPS)][-TRIAL_STEPS // 4 :]))
-    return losses[1] < METAL_MUST_EXPLAIN * losses[0]
