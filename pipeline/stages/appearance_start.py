@@ -13,7 +13,7 @@ TRIAL_STEPS, TRIAL_PIXELS = 60, 300_000  # of each hypothesis, metal or not
 TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
 METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a painted cabinet and for plastic
 BLURRED_DEGREE = 2  # what matt surfaces show of a light (Ramamoorthi and Hanrahan 2001)
-SHARP_GAIN_DB = 0.01  # measured -.003 and .003 for matt balls under a soft light and lamps, .04 to 7.7 for glossy ones
+SHARP_GAIN_DB = 0.002  # a matt ball has -.003; a painted cabinet, which a soft light costs 4 dB relit, has .011
 
 
 @dataclass(frozen=True, kw_only=True)
