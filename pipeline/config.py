@@ -125,7 +125,8 @@ class AppearanceConfig:
         steps: Optimisation steps.
         batch_px: Random pixels over all views in each step.
         max_pixels: Pixels kept in memory over all views; photos are scaled down to stay below it.
-        light: "sh" (spherical harmonics) or "octahedral" (a small map, which glossy objects need).
+        light: "octahedral" (a small map, which glossy objects need), "sh" (spherical harmonics), or "auto": harmonics
+            where a trial shows that nothing in the photos depends on the light's detail.
         sh_degree: Degree of the spherical harmonics.
         light_map_px: Texels along an edge of the octahedral map.
         shadows: Whether the mesh shadows and lights itself; off, all shading is baked into colour.
@@ -159,7 +160,7 @@ class AppearanceConfig:
     steps: int = 1000
     batch_px: int = 32_768
     max_pixels: int = 12_000_000
-    light: str = "octahedral"
+    light: str = "auto"
     sh_degree: int = 8
     light_map_px: int = 128
     shadows: bool = True
@@ -187,7 +188,7 @@ class AppearanceConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        choose(self, "light", ("sh", "octahedral"))
+        choose(self, "light", ("auto", "sh", "octahedral"))
         choose(self, "exposure", ("auto", "on", "off"))
         choose(self, "loss", ("gamma", "log_srgb"))
         require(self, "texture_px", low=64, high=16_384)

@@ -16,12 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
+import numpy as np
+from jaxtyping import UInt8
+
 from pipeline.errors import ReconError, ResourceError, UsageError
+from pipeline.formats import images
 from pipeline.progress import Reporter, Task
 from pipeline.runtime import Runtime, versions
 
 T = TypeVar("T")
 STAMP = "stage.json"
+PREVIEW = "preview.png"  # in the run's folder
 _STAMPED = {"name", "key", "summary", "wall_s", "peak_rss_mib"}  # what others read from it
 MIN_FREE_BYTES = 2**20
 
@@ -35,6 +40,7 @@ class StageContext:
         runtime: Device, seed and rasteriser.
         progress: Takes the fraction done in [0, 1] and a note.
         metrics: Figures for `run.json`, by name.
+        show: Shows the user a picture of the work so far, 8-bit sRGB: as `preview.png` in the run's folder.
         warn: Tells the user about something that the run survives.
     """
 
@@ -42,6 +48,7 @@ class StageContext:
     runtime: Runtime
     progress: Callable[[float, str], None]
     metrics: dict[str, float]
+    show: Callable[[UInt8[np.ndarray, "height width 3"]], None]
     warn: Callable[[str], None]
 
 
@@ -135,7 +142,12 @@ class Workspace:
         with self.reporter.task(stage.name) as task:
             task(0.0, "")
             context = StageContext(
-                folder=partial, runtime=self.runtime, progress=_total(task), metrics=metrics, warn=warn
+                folder=partial,
+                runtime=self.runtime,
+                progress=_total(task),
+                metrics=metrics,
+                show=lambda picture: images.write_png(self.root / PREVIEW, picture, compress_level=1),
+                warn=warn,
             )
             output = stage.compute(*[i.value for i in inputs], config, context)
         stage.save(output, partial)

@@ -21,6 +21,7 @@ def make_context(folder: Path) -> tuple[StageContext, list[str]]:
         runtime=make_runtime(RuntimeConfig(device="cpu")),
         progress=lambda fraction, note: None,
         metrics={},
+        show=lambda picture: None,
         warn=warnings.append,
     )
     return context, warnings

@@ -10,8 +10,9 @@ from torch.nn.functional import normalize
 from pipeline.metrics import psnr
 from pipeline.scene import Environment
 from pipeline.shading.flash import shade_flash
-from pipeline.stages.appearance_fit import AppearanceFit, explained_as_metal
+from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_pixels import Pixels
+from pipeline.stages.appearance_start import choose_start
 from tests.test_appearance_fit import CONFIG, GLOSSY, GOLD, MATT, photograph
 
 FLASH = torch.tensor([1.3, 1.2, 1.1])  # radiance of a white surface that faces it from a distance of 4
@@ -89,4 +90,5 @@ def test_the_flash_explains_the_photos(ball, flash):
 
 @pytest.mark.parametrize(("paints", "metal"), [((GOLD, GOLD), True), ((MATT, GLOSSY), False)])
 def test_metal_is_told_from_paint_under_a_flash(paints, metal):
-    assert explained_as_metal(flashed(paints)[0], RIG, None, seed=0) == metal
+    start = choose_start(flashed(paints)[0], RIG, None, seed=0)
+    assert (start.metal, start.light) == (metal, "octahedral")

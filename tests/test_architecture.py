@@ -29,7 +29,7 @@ LAYERS = (
     ("scene",),
     ("geometry", "raster"),
     ("shading", "formats"),
-    ("losses", "metrics"),
+    ("losses", "metrics", "preview"),
     ("config", "discovery"),
     ("runtime", "warmup", "memory"),
     ("workspace",),

@@ -16,8 +16,7 @@ from pipeline.scene import Asset, Capture, Environment, Material, Mesh, View
 from pipeline.shading.light_maps import equirect
 from pipeline.shading.light_rotation import rotated
 from pipeline.shading.octahedral import octahedral_from_direction
-from pipeline.stages.export import FILES, export, placement, publish
-from pipeline.stages.export_preview import TILE_PX
+from pipeline.stages.export import FILES, TILE_PX, export, placement, publish
 from tests.shapes import camera_at, sphere
 from tests.stage_context import make_context
 
@@ -154,17 +153,19 @@ def test_views_of_a_turntable_are_rendered_under_the_light_as_it_was_turned(tmp_
     assert not np.array_equal(shown[0], images.read_image(exported.folder / "render" / "0.png"))
 
 
-def test_the_preview_has_six_columns_and_a_row_per_view(exported):
+def test_the_preview_has_seven_named_columns_and_a_row_per_view(exported, asset):
     preview = images.read_image(exported.folder / "preview.png")
-    assert preview.shape == (2 * TILE_PX, 6 * TILE_PX, 3)
-    tiles = preview.reshape(2, TILE_PX, 6, TILE_PX, 3)
+    head = len(preview) - 2 * TILE_PX
+    assert preview.shape[1] == 7 * TILE_PX
+    assert all((name < 128).any() for name in np.split(preview[:head], 7, axis=1))
+    tiles = preview[head:].reshape(2, TILE_PX, 7, TILE_PX, 3)
     middle = tiles[:, TILE_PX // 2, :, TILE_PX // 2].astype(int)
     assert (middle[:, 0] == 200).all()  # the photo
     base_color = [round(255 * c) for c in (0.797, 0.485, 0.349)]  # sRGB of .6, .2, .1
     np.testing.assert_allclose(middle[:, 2], np.broadcast_to(base_color, (2, 3)), atol=2)
     np.testing.assert_allclose(middle[:, 4], 128, atol=2)  # roughness .5, shown as it is stored
     np.testing.assert_allclose(middle[:, 5], 0, atol=2)
-    assert (tiles[:, 2, 1:, 2] == 255).all()  # white around the object
+    assert (tiles[:, 2, 1:6, 2] == 255).all()  # white around the object
 
 
 def test_renders_carry_the_mask_as_alpha(exported, capture):

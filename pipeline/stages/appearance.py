@@ -18,9 +18,11 @@ from pipeline.shading.render import vertex_uvs
 from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.shading.visibility import coarse_light, trace_visibility
 from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
-from pipeline.stages.appearance_fit import AppearanceFit, explained_as_metal
+from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_light import Shadows
-from pipeline.stages.appearance_pixels import collect_pixels, hold_out
+from pipeline.stages.appearance_pixels import Pixels, collect_pixels, hold_out
+from pipeline.stages.appearance_preview import LivePreview
+from pipeline.stages.appearance_start import choose_start
 from pipeline.workspace import Stage, StageContext
 
 MIN_PIXELS = 1000
@@ -51,30 +53,24 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     pixels, held_out = hold_out(pixels)
     seen, seed = seen_weight(pixels.uv, config.texture_px), context.runtime.seed
     figures = {"pixels": float(len(pixels))}
-    context.progress(0.15, "metal or not")
-    metal = config.metal_search and explained_as_metal(pixels, config, shadows, seed)
-    fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=seed, shadows=shadows, metal=metal)
+    context.progress(0.15, "metal or not, sharp or soft light")
+    start = choose_start(pixels, config, shadows, seed)
+    config = dataclasses.replace(config, light=start.light)
+    fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=seed, shadows=shadows, metal=start.metal)
+    preview = LivePreview(capture, mesh, normals, rasterizer)
     del pixels  # the fit has its own, in another order
     loss = fit.run(
         context.folder / "checkpoint.safetensors",
         lambda part, note: context.progress(0.15 + 0.8 * part, note),
-        held_out,
+        held_out=held_out,
+        show=lambda: context.show(preview.draw(fit)),
     )
     context.progress(0.95, "filling unseen texels")
     maps, unseen_share = _whole_maps(fit.maps, mesh, visibility.ambient, seen, rasterizer)
-    figures |= {
-        "loss": loss,
-        "photo_psnr": fit.photo_psnr(),
-        "exposure_drift_ev": fit.exposure.drift_ev,
-        "starts_as_metal": float(metal),
-        "unseen_share": unseen_share,
-    }
-    if held_out is not None:
-        figures["held_out_psnr"] = fit.held_out_psnr(held_out)
+    figures |= {"loss": loss, "unseen_share": unseen_share} | start.figures
+    figures |= _figures(fit, held_out)
     context.metrics.update(figures)
-    environment, flash = fit.environment, fit.lights[0].flash
-    if flash is not None:
-        context.metrics["flash_over_light"] = float(torch.exp(flash).mean() / coarse_light(environment).mean())
+    environment = fit.environment
     return dataclasses.replace(
         blank,
         material=Material(
@@ -87,6 +83,17 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
         environment=Environment(coefficients=environment.coefficients.detach().cpu(), basis=environment.basis),
         provenance=figures,
     )
+
+
+def _figures(fit: AppearanceFit, held_out: Pixels | None) -> dict[str, float]:
+    """What a finished fit tells about itself, by name."""
+    figures = {"photo_psnr": fit.photo_psnr(), "exposure_drift_ev": fit.exposure.drift_ev}
+    if held_out is not None:
+        figures["held_out_psnr"] = fit.held_out_psnr(held_out)
+    flash = fit.lights[0].flash
+    if flash is not None:
+        figures["flash_over_light"] = float(torch.exp(flash).mean() / coarse_light(fit.environment).mean())
+    return figures
 
 
 def _whole_maps(
@@ -118,7 +125,8 @@ def _summary(asset: Asset) -> str:
     size = 0 if asset.material is None else asset.material.base_color.shape[0]
     spared = asset.provenance.get("held_out_psnr")
     told = "" if spared is None else f", {spared:.1f} dB against one that was held out"
-    return f"maps {size} x {size}, {asset.provenance['photo_psnr']:.1f} dB against the photos{told}"
+    light = "soft light" if asset.environment is not None and asset.environment.basis == "sh" else "sharp light"
+    return f"maps {size} x {size}, {light}, {asset.provenance['photo_psnr']:.1f} dB against the photos{told}"
 
 
-STAGE = Stage(name="appearance", version=9, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=10, compute=fit_appearance, save=_save, load=_load, summary=_summary)

@@ -6,7 +6,7 @@ all views and compares it with the photos, so its cost depends neither on image 
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -33,13 +33,28 @@ NORMALS_FROM = 0.5  # share of the steps after which normals bend: earlier they 
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
 PARSIMONY_PIXELS = 1024
 SLOWER_FROM, SLOWER = (0.6, 0.85), 0.4  # shares of the steps from which the rates are lower, each time by this factor
-TRIAL_STEPS, TRIAL_PIXELS = 60, 300_000  # of each hypothesis, metal or not
-TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
-METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a painted cabinet and for plastic
 BOUNCE_STEPS = 50
 TOLD_STEPS = 100
+PREVIEWS = 10
 PSNR_PIXELS = 100_000
 SMOOTH_PIXELS = 4096
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Look:
+    """Pixels as a fit explains them.
+
+    Attributes:
+        color: Linear radiance.
+        values: Base colour, roughness and metallic.
+        normal: Unit world normals.
+        environment: The light.
+    """
+
+    color: Float[Tensor, "pixels 3"]
+    values: Float[Tensor, "pixels 5"]
+    normal: Float[Tensor, "pixels 3"]
+    environment: Environment
 
 
 class AppearanceFit:
@@ -110,7 +125,9 @@ class AppearanceFit:
         read, bent = self.maps.read(uv), self.normals.texture.read(uv) if self._normals_bend else None
         values, beside = read.values[: len(batch)], read.values[len(batch) :]
         bends = None if bent is None else self.normals.bends(bent.values)
-        color = self._shade(batch, values, self.lights[turn], None if bends is None else bends[: len(batch)])
+        normal = batch.normal if bends is None else bent_normals(batch.normal, bends[: len(batch)])
+        renew = self.step % BOUNCE_STEPS < len(self.lights)
+        color = self._shade(batch, values, normal, self.lights[turn], renew=renew)
         photometric = self._difference(self.exposure.applied(color, batch), batch.target)
         loss = photometric + self._material_priors(values, beside) + self.lights[turn].priors()
         if bends is not None:
@@ -136,15 +153,16 @@ class AppearanceFit:
         self,
         batch: Pixels,
         values: Float[Tensor, "pixels 5"],
+        normal: Float[Tensor, "pixels 3"],
         light: FittedLight,
-        bends: Float[Tensor, "pixels 3"] | None,
+        *,
+        renew: bool,
     ) -> Float[Tensor, "pixels 3"]:
         metallic = values[:, 4]
         if self.step < self._search_step:
             metallic = torch.full_like(metallic, self.start_metallic)
-        normal = batch.normal if bends is None else bent_normals(batch.normal, bends)
         return shade(
-            light.on(batch, self.shadows, self.maps, normal=normal, renew=self.step % BOUNCE_STEPS < len(self.lights)),
+            light.on(batch, self.shadows, self.maps, normal=normal, renew=renew),
             base_color=values[:, :3],
             roughness=values[:, 3],
             metallic=metallic,
@@ -153,10 +171,21 @@ class AppearanceFit:
         )
 
     @torch.no_grad()
-    def _explain(self, pixels: Pixels, light: FittedLight) -> Float[Tensor, "pixels 3"]:
-        """The colours of pixels by the present material and light."""
-        bends = self.normals.bends(self.normals.texture(pixels.uv)) if self._normals_bend else None
-        return self._shade(pixels, self.maps(pixels.uv), light, bends)
+    def look(self, pixels: Pixels) -> Look:
+        """Pixels under one light by the present material and that light; the fit stays as it is."""
+        values, normal, own = self.maps(pixels.uv), pixels.normal, 0
+        if self._normals_bend:
+            normal = bent_normals(normal, self.normals.bends(self.normals.texture(pixels.uv)))
+        if pixels.light_index is not None:
+            lights = [int(under.light_index[0]) for under in self.under if under.light_index is not None]
+            own = lights.index(int(pixels.light_index[0]))
+        light = self.lights[own]
+        return Look(
+            color=self._shade(pixels, values, normal, light, renew=False),
+            values=values,
+            normal=normal,
+            environment=light.environment,
+        )
 
     def photo_psnr(self) -> float:
         """PSNR in dB, in sRGB, over a sample of the pixels that the fit learned from."""
@@ -167,17 +196,12 @@ class AppearanceFit:
 
     def held_out_psnr(self, photo: Pixels) -> float:
         """PSNR in dB, in sRGB, of a photo that the fit does not learn from, taken as exposed like the mean of all."""
-        own = 0
-        if photo.light_index is not None:
-            lights = [int(pixels.light_index[0]) for pixels in self.under if pixels.light_index is not None]
-            own = lights.index(int(photo.light_index[0]))
-        color = self._explain(photo, self.lights[own])
-        return psnr(srgb_from_linear(color), srgb_from_linear(photo.target))
+        return psnr(srgb_from_linear(self.look(photo).color), srgb_from_linear(photo.target))
 
     def _explained(self, pixels: int) -> list[tuple[Pixels, Float[Tensor, "_ 3"]]]:
         """So many pixels, evenly over the lights, with their colours by the present material and light."""
         some = [own.batch(slice(pixels // len(self.lights))) for own in self.under]
-        return [(p, self._explain(p, light)) for p, light in zip(some, self.lights, strict=True)]
+        return [(p, self.look(p).color) for p in some]
 
     def _draw(self, turn: int, round_: int) -> Pixels:
         """The next of the shuffled pixels under a light; after the last come the first again."""
@@ -205,13 +229,21 @@ class AppearanceFit:
             loss = loss + config.parsimony * (entropy + unlike)
         return loss + config.smoothness * (beside - values[: len(beside)]).abs().mean()
 
-    def run(self, path: Path, progress: Callable[[float, str], None], held_out: Pixels | None = None) -> float:
+    def run(
+        self,
+        path: Path,
+        progress: Callable[[float, str], None],
+        *,
+        held_out: Pixels | None = None,
+        show: Callable[[], None] | None = None,
+    ) -> float:
         """Fit from the checkpoint at `path`, if there is one, to the last step; returns the mean of the last losses.
 
         Args:
             path: Where checkpoints go.
             progress: Takes the share done, and in words the loss and how well the fit explains `held_out`.
             held_out: A photo that the fit does not learn from, or none.
+            show: Called `PREVIEWS` times, evenly over the steps, to show how far the fit is.
         """
         self._resume(path)
         told = ""
@@ -222,6 +254,8 @@ class AppearanceFit:
                 told = f", {self.held_out_psnr(held_out):.1f} dB on a photo held out"
             if self.step % 10 == 0:
                 progress(self.step / self.config.steps, f"step {self.step}, loss {self.recent_loss:.4f}{told}")
+            if show is not None and self.step % max(1, self.config.steps // PREVIEWS) == 0:
+                show()
             if self.step % self.config.checkpoint_steps == 0:
                 self._checkpoint(path)
         return self.recent_loss
@@ -270,27 +304,3 @@ def _shuffled_by_light(pixels: Pixels, seed: int) -> list[Pixels]:
         return [pixels.batch(order)]
     light = pixels.light_index[order]
     return [pixels.batch(order[light == k]) for k in occurring(light)]
-
-
-def explained_as_metal(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | None, seed: int) -> bool:
-    """Whether an object that is metal all over explains the photos better than one that is nowhere metal.
-
-    Both are fitted, small and briefly, each with a light of its own: a wrong choice cannot be undone later, as the
-    light of a dielectric that mirrors 4 % is ten times too bright for a metal.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    some = pixels.batch(torch.randperm(len(pixels), generator=generator)[:TRIAL_PIXELS].to(pixels.uv.device))
-    small = replace(
-        config,
-        steps=TRIAL_SCHEDULE,
-        metallic_from=1.0,
-        normal_map=False,
-        texture_px=min(256, config.texture_px),
-        light_map_px=min(64, config.light_map_px),
-        batch_px=min(8192, config.batch_px),
-    )
-    losses = []
-    for metal in (False, True):
-        fit = AppearanceFit(some, small, texture_px=small.texture_px, seed=seed, shadows=shadows, metal=metal)
-        losses.append(sum([fit.advance() for _ in range(TRIAL_STEPS)][-TRIAL_STEPS // 4 :]))
-    return losses[1] < METAL_MUST_EXPLAIN * losses[0]

@@ -11,6 +11,7 @@ from pipeline.config import AppearanceConfig
 from pipeline.losses import white_light_loss
 from pipeline.scene import Environment
 from pipeline.shading.disney import even_reflectance
+from pipeline.shading.light_maps import sh_from_octahedral
 from pipeline.shading.octahedral import texel_directions
 from pipeline.shading.prefilter import PrefilteredLight, prefilter, radiance
 from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bent_light, bounce_light, shadowed_light
@@ -19,6 +20,7 @@ from pipeline.shading.turn import Turn, spread_turns
 from pipeline.shading.visibility import Visibility
 from pipeline.stages.appearance_pixels import Pixels
 
+DARKEST = 1e-3  # radiance where a blurred light would be negative
 START_BESIDE_FLASH = 0.15  # of distant light, where a lamp at the camera outshines it
 
 
@@ -139,6 +141,15 @@ class FittedLight:
         rows = self.parameter.reshape(size, size, 3)
         steps = (rows[1:] - rows[:-1]).abs().mean() + (rows[:, 1:] - rows[:, :-1]).abs().mean()
         return config.white_light * white_light_loss(environment.coefficients) + config.light_smoothness * steps
+
+    @torch.no_grad()
+    def blur(self, degree: int) -> None:
+        """Keep of an octahedral light what harmonics up to a degree hold."""
+        size = math.isqrt(len(self.parameter))
+        environment = self.environment
+        cut = sh_from_octahedral(replace(environment, coefficients=environment.coefficients.cpu()), degree)
+        seen = radiance(cut, texel_directions(size)).clamp_min(DARKEST)
+        self.parameter.copy_(torch.log(seen).to(self.parameter.device))
 
     def state(self) -> dict[str, Tensor]:
         """Its tensors by name; the entries share memory with it."""

@@ -11,8 +11,8 @@ from pipeline.formats import images
 from pipeline.formats.resample import resize
 from pipeline.formats.views import read_view_image
 from pipeline.raster.gbuffer import render_gbuffer
-from pipeline.raster.rasterizer import Rasterizer
-from pipeline.scene import Capture, Mesh, View
+from pipeline.raster.rasterizer import GBuffer, Rasterizer
+from pipeline.scene import Camera, Capture, Mesh, View
 from pipeline.shading.visibility import SurfacePoints, surface_points
 
 MIN_COS = 0.1  # flatter views of the surface are mostly outline
@@ -105,26 +105,29 @@ def collect_pixels(
 ) -> Pixels:
     """Rasterise every view and keep the pixels that show the object's surface well inside its outline."""
     scale = image_scale(capture, max_pixels)
-    parts: list[tuple[Tensor, ...]] = []
+    parts: list[Pixels] = []
     for index, view in enumerate(capture.views):
         progress(index / len(capture.views), f"surface of {view.name}")
         parts.append(_view_pixels(view, scale, mesh, normals, rasterizer))
-    uv, normal, wo, target, distance, corners, weights = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+    device = parts[0].uv.device
 
     def spread(numbers: list[int]) -> Int[Tensor, "pixels"]:
-        counts = torch.tensor([len(part[0]) for part in parts])
-        return torch.tensor(numbers, dtype=torch.int16).repeat_interleave(counts).to(uv.device)
+        counts = torch.tensor([len(part) for part in parts])
+        return torch.tensor(numbers, dtype=torch.int16).repeat_interleave(counts).to(device)
 
+    surfaces = [part.surface for part in parts if part.surface is not None]
     return Pixels(
-        uv=uv,
-        normal=normal,
-        wo=wo,
-        target=target,
-        surface=SurfacePoints(corners=corners, weights=weights),
+        uv=torch.cat([part.uv for part in parts]),
+        normal=torch.cat([part.normal for part in parts]),
+        wo=torch.cat([part.wo for part in parts]),
+        target=torch.cat([part.target for part in parts]),
+        surface=SurfacePoints(
+            corners=torch.cat([s.corners for s in surfaces]), weights=torch.cat([s.weights for s in surfaces])
+        ),
         light_index=spread([view.light_index for view in capture.views]),
-        distance=distance,
+        distance=torch.cat([part.distance for part in parts if part.distance is not None]),
         view=spread(list(range(len(capture.views)))),
-        light_from_world=_turns(capture, uv.device),
+        light_from_world=_turns(capture, device),
     )
 
 
@@ -135,27 +138,36 @@ def _turns(capture: Capture, device: torch.device) -> Float[Tensor, "views 3 3"]
     return None if still else turns.float().to(device)
 
 
-def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasterizer: Rasterizer) -> tuple[Tensor, ...]:
+def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasterizer: Rasterizer) -> Pixels:
     camera = view.camera.scaled(scale)
     buffer = render_gbuffer(rasterizer, mesh, normals, camera)
-    position, normal = buffer.position[0], buffer.normal[0]
-    to_camera = camera.camera_center.to(position) - position
-    distance = to_camera.norm(dim=-1)
-    wo = to_camera / distance.clamp_min(1e-12)[..., None]
-    usable = buffer.mask[0] & ((normal * wo).sum(-1) > MIN_COS) & _inner(buffer.mask[0])
+    usable = _inner(buffer.mask[0])
     if view.mask_path is not None:
         mask = resize(images.read_mask(view.mask_path).numpy(), camera.width, camera.height)
         usable &= _inner(torch.from_numpy(mask).to(usable.device) > 0.99)
-    linear = read_view_image(view, camera.width, camera.height).to(position.device)
-    points = surface_points(mesh, buffer.face_id[0][usable], buffer.barycentrics[0][usable])
-    return (
-        buffer.uv[0][usable],
-        normal[usable],
-        wo[usable],
-        linear[usable],
-        distance[usable],
-        points.corners.int(),
-        points.weights,
+    pixels = pixels_of(buffer, usable, mesh, camera, read_view_image(view, camera.width, camera.height))
+    return pixels.batch((pixels.normal * pixels.wo).sum(-1) > MIN_COS)
+
+
+def pixels_of(
+    buffer: GBuffer,
+    where: Bool[Tensor, "height width"],
+    mesh: Mesh,
+    camera: Camera,
+    photo: Float[Tensor, "height width 3"],
+) -> Pixels:
+    """The pixels of one camera's view at which `where` is true, all of them on the mesh, row by row."""
+    position = buffer.position[0][where]
+    points = surface_points(mesh, buffer.face_id[0][where], buffer.barycentrics[0][where])
+    to_camera = camera.camera_center.to(position) - position
+    distance = to_camera.norm(dim=-1)
+    return Pixels(
+        uv=buffer.uv[0][where],
+        normal=buffer.normal[0][where],
+        wo=to_camera / distance.clamp_min(1e-12)[..., None],
+        target=photo.to(position.device)[where],
+        surface=SurfacePoints(corners=points.corners.int(), weights=points.weights),
+        distance=distance,
     )
 
 

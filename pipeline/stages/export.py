@@ -17,15 +17,16 @@ from pipeline.formats.radiance import write_hdr
 from pipeline.formats.views import read_view_image
 from pipeline.geometry.normals import shading_normals
 from pipeline.geometry.tangents import mikktspace_tangents
-from pipeline.scene import Asset, Capture, View
+from pipeline.preview import PreviewRow, draw_preview, spread_views, srgb_bytes
+from pipeline.scene import Asset, Camera, Capture, Environment, View
 from pipeline.shading.light_maps import equirect
 from pipeline.shading.light_rotation import rotated
 from pipeline.shading.render import LitMesh, Picture, light_mesh, relit, render
-from pipeline.stages.export_preview import preview_row, srgb_bytes
-from pipeline.workspace import Stage, StageContext, write_json
+from pipeline.workspace import PREVIEW, Stage, StageContext, write_json
 
 RENDER_PX = 2048  # longest side of the renders: a picture of 24 megapixels would need 8 GiB of maps
-FILES = ("asset.glb", "cameras.json", "light.hdr", "preview.png")
+FILES = ("asset.glb", "cameras.json", "light.hdr", PREVIEW)
+TILE_PX = 320
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +59,14 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     write_hdr(folder / "light.hdr", equirect(asset.environment, config.light_height_px))
     (folder / "render").mkdir(exist_ok=True)
     rows = []
-    shown = _spread(views, config.preview_views)
+    shown = spread_views(views, config.preview_views)
     for index, view in enumerate(shown):
         context.progress(0.2 + 0.8 * index / len(shown), f"preview of {view.name}")
         camera = view.camera.scaled(min(1.0, RENDER_PX / max(view.camera.width, view.camera.height)))
         picture = render(placed, _as_turned(placed, scene, view), camera, context.runtime.rasterizer)
         _write_render(picture, folder / "render" / f"{Path(view.name).stem}.png")
-        rows.append(preview_row(read_view_image(view, camera.width, camera.height), picture))
-    images.write_png(folder / "preview.png", srgb_bytes(torch.cat(rows)))
+        rows.append(_row(view, camera, picture, asset.environment))
+    images.write_png(folder / PREVIEW, draw_preview(rows, tile_px=TILE_PX))
     write_json(
         folder / "placement.json",
         {
@@ -116,14 +117,19 @@ def _transform(points: Float[Tensor, "points 3"], matrix: Float[Tensor, "4 4"]) 
     return (points.double() @ matrix[:3, :3].mT + matrix[:3, 3]).to(points.dtype)
 
 
-def _spread(views: tuple[View, ...], count: int) -> list[View]:
-    """Views far apart: each next one is farthest from those already taken."""
-    centers = torch.stack([v.camera.camera_center for v in views])
-    taken = [0]
-    while len(taken) < min(count, len(views)):
-        distance = torch.cdist(centers, centers[taken]).amin(1)
-        taken.append(int(distance.argmax()))
-    return [views[k] for k in taken]
+def _row(view: View, camera: Camera, picture: Picture, light: Environment) -> PreviewRow:
+    return PreviewRow(
+        photo=read_view_image(view, camera.width, camera.height),
+        mask=picture.mask,
+        color=picture.color,
+        base_color=picture.base_color,
+        normal=picture.normal,
+        roughness=picture.orm[..., 1],
+        metallic=picture.orm[..., 2],
+        camera=camera,
+        light=light,
+        light_from_world=view.light_from_world[:3, :3],
+    )
 
 
 def _write_render(picture: Picture, path: Path) -> None:
@@ -144,4 +150,4 @@ def _summary(exported: Exported) -> str:
     return f"asset.glb of {size:.1f} MiB, cameras, light, preview"
 
 
-STAGE = Stage(name="export", version=4, compute=export, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="export", version=5, compute=export, save=_save, load=_load, summary=_summary)

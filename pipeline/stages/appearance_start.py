@@ -1,0 +1,78 @@
+"""Where an appearance fit starts: metal or not, and a sharp or a soft light, by small trials against the photos."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from pipeline.config import AppearanceConfig
+from pipeline.stages.appearance_fit import AppearanceFit
+from pipeline.stages.appearance_light import Shadows
+from pipeline.stages.appearance_pixels import Pixels
+
+TRIAL_STEPS, TRIAL_PIXELS = 60, 300_000  # of each hypothesis, metal or not
+TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
+METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a painted cabinet and for plastic
+BLURRED_DEGREE = 2  # what matt surfaces show of a light (Ramamoorthi and Hanrahan 2001)
+SHARP_GAIN_DB = 0.002  # a matt ball has -.003; a painted cabinet, which a soft light costs 4 dB relit, has .011
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How a fit starts.
+
+    Attributes:
+        metal: Whether the object is metal all over.
+        light: "sh" or "octahedral".
+        sharp_gain_db: How much better the photos are explained by a sharp light than by the same one blurred; none
+            where the settings had chosen.
+    """
+
+    metal: bool
+    light: str
+    sharp_gain_db: float | None = None
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The choices by name, for the stage's metrics."""
+        figures = {"starts_as_metal": float(self.metal), "sharp_light": float(self.light == "octahedral")}
+        return figures if self.sharp_gain_db is None else figures | {"sharp_gain_db": self.sharp_gain_db}
+
+
+def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | None, seed: int) -> Start:
+    """What of metal and dielectric, sharp and soft light the photos speak for, where the settings leave it open.
+
+    Each hypothesis is fitted, small and briefly, with a light of its own: a wrong choice cannot be undone later, as
+    the light of a dielectric that mirrors 4 % is ten times too bright for a metal.
+    """
+    choosing = config.light == "auto" and not config.flash  # beside a flash, the light around is what is left over
+    light = "octahedral" if config.light == "auto" else config.light
+    generator = torch.Generator().manual_seed(seed)
+    some = pixels.batch(torch.randperm(len(pixels), generator=generator)[:TRIAL_PIXELS].to(pixels.uv.device))
+    small = replace(
+        config,
+        light=light,
+        steps=TRIAL_SCHEDULE,
+        metallic_from=1.0,
+        normal_map=False,
+        texture_px=min(256, config.texture_px),
+        light_map_px=min(64, config.light_map_px),
+        batch_px=min(8192, config.batch_px),
+    )
+    fits, losses = [], []
+    for metal in (False, True)[: 2 if config.metal_search else int(choosing)]:
+        fit = AppearanceFit(some, small, texture_px=small.texture_px, seed=seed, shadows=shadows, metal=metal)
+        losses.append(sum([fit.advance() for _ in range(TRIAL_STEPS)][-TRIAL_STEPS // 4 :]))
+        fits.append(fit)
+    metal = config.metal_search and losses[1] < METAL_MUST_EXPLAIN * losses[0]
+    if not choosing:
+        return Start(metal=metal, light=light)
+    gain = sharpness_gain_db(fits[int(metal)])
+    return Start(metal=metal, light="octahedral" if gain > SHARP_GAIN_DB else "sh", sharp_gain_db=gain)
+
+
+def sharpness_gain_db(fit: AppearanceFit) -> float:
+    """How much better a trial explains the photos than it does once its light is blurred; its light stays blurred."""
+    sharp = fit.photo_psnr()
+    for light in fit.lights:
+        light.blur(BLURRED_DEGREE)
+    return sharp - fit.photo_psnr()
