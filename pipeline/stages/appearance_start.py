@@ -11,9 +11,9 @@ from pipeline.stages.appearance_pixels import Pixels
 
 TRIAL_STEPS, TRIAL_PIXELS = 60, 300_000  # of each hypothesis, metal or not
 TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
+TRIAL_MAPS_RATE, TRIAL_LIGHT_RATE = 0.04, 0.06  # whatever the fit's are: the limit below goes with them
 METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a painted cabinet and for plastic
 BLURRED_DEGREE = 2  # what matt surfaces show of a light (Ramamoorthi and Hanrahan 2001)
-SHARP_GAIN_DB = 0.002  # a matt ball has -.003; a painted cabinet, which a soft light costs 4 dB relit, has .011
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,9 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
     """What of metal and dielectric, sharp and soft light the photos speak for, where the settings leave it open.
 
     Each hypothesis is fitted, small and briefly, with a light of its own: a wrong choice cannot be undone later, as
-    the light of a dielectric that mirrors 4 % is ten times too bright for a metal.
+    the light of a dielectric that mirrors 4 % is ten times too bright for a metal. A light counts as soft when the
+    photos are explained no worse once it is blurred: matt balls have -.003 dB, a painted cabinet, which a soft light
+    costs 4 dB relit, .011, glossy objects up to 7.7.
     """
     choosing = config.light == "auto" and not config.flash  # beside a flash, the light around is what is left over
     light = "octahedral" if config.light == "auto" else config.light
@@ -57,6 +59,8 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
         texture_px=min(256, config.texture_px),
         light_map_px=min(64, config.light_map_px),
         batch_px=min(8192, config.batch_px),
+        learning_rate_maps=TRIAL_MAPS_RATE,
+        learning_rate_light=TRIAL_LIGHT_RATE,
     )
     fits, losses = [], []
     for metal in (False, True)[: 2 if config.metal_search else int(choosing)]:
@@ -67,7 +71,7 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
     if not choosing:
         return Start(metal=metal, light=light)
     gain = sharpness_gain_db(fits[int(metal)])
-    return Start(metal=metal, light="octahedral" if gain > SHARP_GAIN_DB else "sh", sharp_gain_db=gain)
+    return Start(metal=metal, light="octahedral" if gain > 0 else "sh", sharp_gain_db=gain)
 
 
 def sharpness_gain_db(fit: AppearanceFit) -> float:
