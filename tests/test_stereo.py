@@ -16,7 +16,7 @@ from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
 from pipeline.geometry.stereo_depth import StereoView, match_view
 from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.scene import Camera, Capture, Mesh, View
-from pipeline.stages.geometry_stereo import carve_hollows
+from pipeline.stages.geometry_stereo import SPREAD, TRUST, carve_hollows
 from tests.stage_context import make_context, posed
 
 SIZE, FOCAL, DISTANCE = 160, 260.0, 3.2
@@ -184,16 +184,21 @@ def test_where_photos_disagree_the_hull_stays(tmp_path: Path) -> None:
     assert float((carved - hull)[hull.abs() < 0.1].max()) < 0.005
 
 
-@pytest.mark.parametrize("offset", [0.05, 0.1])
-def test_an_offset_is_taken_where_it_is_told_and_fades_elsewhere(offset: float) -> None:
-    """Eight photos show the right half of a wall that lies `offset` behind the hull's."""
+def _facing_z() -> tuple[TetGrid, torch.Tensor, torch.Tensor, Camera]:
+    """A grid with its points' x and z, and a camera that looks along +z from 2 in front of its middle."""
     grid = grid_in_box(torch.tensor([[-0.5] * 3, [0.5] * 3], dtype=torch.float64), resolution=51)
-    z = grid.positions(torch.arange(math.prod(grid.shape))).reshape(*grid.shape, 3)[..., 2]
-    hull = -(z + 0.3).float()  # solid where z > -.3
+    x, _, z = grid.positions(torch.arange(math.prod(grid.shape))).reshape(*grid.shape, 3).unbind(-1)
     K = torch.tensor([[100.0, 0, 50], [0, 100, 50], [0, 0, 1]], dtype=torch.float64)
     pose = torch.eye(4, dtype=torch.float64)
     pose[2, 3] = 2.0
-    camera = Camera(K=K, cam_from_world=pose, width=100, height=100)
+    return grid, x, z, Camera(K=K, cam_from_world=pose, width=100, height=100)
+
+
+@pytest.mark.parametrize("offset", [0.05, 0.1])
+def test_an_offset_is_taken_where_it_is_told_and_fades_elsewhere(offset: float) -> None:
+    """Eight photos show the right half of a wall that lies `offset` behind the hull's."""
+    grid, _, z, camera = _facing_z()
+    hull = -(z + 0.3).float()  # solid where z > -.3
     depth = np.full((100, 100), 1.7 + offset, np.float32)
     depth[:, :50] = 0
     weight = (depth > 0).astype(np.float32)
@@ -201,3 +206,17 @@ def test_an_offset_is_taken_where_it_is_told_and_fades_elsewhere(offset: float) 
     crossing = [float(np.interp(0, -fused[i, 25].numpy(), z[i, 25].numpy())) for i in (5, 45)]
     assert crossing[1] == pytest.approx(-0.3 + offset, abs=0.006)
     assert crossing[0] == pytest.approx(-0.3, abs=0.006)
+
+
+def test_no_ridge_of_the_hull_is_left_where_photos_show_a_flat_wall() -> None:
+    """Where outlines of two photos meet, the hull has a ridge two cells high and six wide; ten photos see the wall."""
+    grid, x, z, camera = _facing_z()
+    ridge = 2 * grid.spacing * (1 - x.abs() / (3 * grid.spacing)).clamp_min(0)
+    hull = -(z + 0.3 + ridge).float()
+    depth = np.full((100, 100), 1.7, np.float32)
+    weight = np.full((100, 100), 0.5, np.float32)
+    fused = fuse_depths(
+        grid, hull, [camera] * 10, [depth] * 10, [weight] * 10, truncation=0.04, spread=SPREAD, trust=TRUST
+    )
+    crossing = [float(np.interp(0, -fused[i, 25].numpy(), z[i, 25].numpy())) for i in range(10, 41)]
+    assert float(np.ptp(crossing)) < 0.2 * grid.spacing

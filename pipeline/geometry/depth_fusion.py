@@ -80,7 +80,9 @@ def fuse_depths(  # noqa: PLR0913  # one grid and what bears on it
         weights: How much each pixel counts.
         truncation: How far from a surface its distance is believed, world units.
         spread: Over how many cells an offset fades where no photo tells it.
-        trust: Weight of the depth maps at which they count as much as their smoothness.
+        trust: Weight of the depth maps at which they count as much as their smoothness; they count by its square, so
+            that few photos, which agree by chance where a surface mirrors, bend little and many do not keep what is
+            rough about the hull.
     """
     sums = np.zeros((*grid.shape, 2), np.float32)
     origin = grid.origin.double().numpy()
@@ -147,7 +149,7 @@ def _offset(sums, hull, spread, trust):  # noqa: ANN001, ANN202  # a kernel
                         now[i - 1, j, k] + now[i + 1, j, k] + now[i, j - 1, k]
                         + now[i, j + 1, k] + now[i, j, k - 1] + now[i, j, k + 1]
                     )  # fmt: skip
-                    w = sums[i, j, k, 1] / trust
+                    w = (sums[i, j, k, 1] / trust) * (sums[i, j, k, 1] / trust)
                     told = w * (sums[i, j, k, 0] / sums[i, j, k, 1] - hull[i, j, k]) if w > 0 else 0.0
                     then[i, j, k] = (told + around) / (w + 6.0 + pull)
         now, then = then, now

@@ -32,7 +32,7 @@ CHECKED, AGREEING = 10, 3  # of the nearest photos so many are asked, and so man
 TOLERANCE, TRUNCATION = 0.5, 2.0  # cells: how close depths must be; how far from them the surface's distance is told
 SHARE_LOW, SHARE_HIGH = 0.4, 0.7  # share of a neighbourhood in which photos agree: below nothing is believed, above all
 SHARE_WINDOW = 0.2  # side of that neighbourhood, of the object's extent in the photo
-SPREAD, TRUST = 4.0, 10.0  # see `fuse_depths`
+SPREAD, TRUST = 2.0, 0.7  # see `fuse_depths`: more would leave the hull's ridges on flat faces
 
 
 def carve_hollows(  # noqa: PLR0913  # one per input
