@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -42,6 +43,27 @@ PSNR_PIXELS = 100_000
 SMOOTH_PIXELS = 4096
 
 
+@runtime_checkable
+class Refinement(Protocol):
+    """Something that a fit takes as given and that is refined between its steps (`appearance_refine`)."""
+
+    def due(self, step: int) -> bool:
+        """Whether something is refined before this step."""
+        ...
+
+    def apply(self, fit: "AppearanceFit") -> None:
+        """Refine, and let the fit take the pixels that belong to it."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Its tensors by name, for the checkpoint."""
+        ...
+
+    def restore(self, saved: dict[str, Tensor], fit: "AppearanceFit") -> None:
+        """Take over what `state` told, and let the fit take the pixels that belong to it."""
+        ...
+
+
 class AppearanceFit:
     """Parameters, optimisers and the loss of one fit.
 
@@ -71,11 +93,32 @@ class AppearanceFit:
         start = [base_color] * 3 + [config.start_roughness, self.start_metallic]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
         self.normals = NormalDetail(texture_px, config, pixels.uv.device)
+        self.seed = seed
+        self.held_out: Pixels | None = None
         self.under = _shuffled_by_light(pixels, seed)
         self.lights = [FittedLight(config, own) for own in self.under]
         self.exposure = Exposure(self.under, config.exposure)
         fitted = [parameter for light in self.lights for parameter in light.parameters.values()]
         self.optimizer = torch.optim.Adam(fitted, fused=True)
+
+    def take_pixels(self, pixels: Pixels, held_out: Pixels | None = None) -> None:
+        """Go on with other pixels of the same photos: of cameras or a mesh that were refined.
+
+        Material, light and all else that was learned stays. Pixels of photos that had none before are left out.
+
+        Args:
+            pixels: What to learn from.
+            held_out: The photo that the fit does not learn from, or none.
+
+        Raises:
+            ValueError: When not all lights have pixels any longer.
+        """
+        if pixels.view is not None and self.exposure.views:
+            pixels = pixels.batch(torch.isin(pixels.view.long(), torch.cat(self.exposure.views)))
+        under = _shuffled_by_light(pixels, self.seed)
+        if len(under) != len(self.lights):
+            raise ValueError(f"pixels under {len(under)} lights for a fit of {len(self.lights)}")
+        self.under, self.held_out = under, held_out
 
     @property
     def environment(self) -> Environment:
@@ -158,6 +201,14 @@ class AppearanceFit:
         bends = self.normals.bends(self.normals.texture(pixels.uv)) if self._normals_bend else None
         return self._shade(pixels, self.maps(pixels.uv), light, bends)
 
+    def explain(self, photo: Pixels) -> Float[Tensor, "pixels 3"]:
+        """The colours of pixels of one photo by the present material and light, exposed like the mean of all."""
+        own = 0
+        if photo.light_index is not None:
+            lights = [int(pixels.light_index[0]) for pixels in self.under if pixels.light_index is not None]
+            own = lights.index(int(photo.light_index[0]))
+        return self._explain(photo, self.lights[own])
+
     def photo_psnr(self) -> float:
         """PSNR in dB, in sRGB, over a sample of the pixels that the fit learned from."""
         explained = self._explained(PSNR_PIXELS)
@@ -167,11 +218,7 @@ class AppearanceFit:
 
     def held_out_psnr(self, photo: Pixels) -> float:
         """PSNR in dB, in sRGB, of a photo that the fit does not learn from, taken as exposed like the mean of all."""
-        own = 0
-        if photo.light_index is not None:
-            lights = [int(pixels.light_index[0]) for pixels in self.under if pixels.light_index is not None]
-            own = lights.index(int(photo.light_index[0]))
-        color = self._explain(photo, self.lights[own])
+        color = self.explain(photo)
         return psnr(srgb_from_linear(color), srgb_from_linear(photo.target))
 
     def _explained(self, pixels: int) -> list[tuple[Pixels, Float[Tensor, "_ 3"]]]:
@@ -205,25 +252,27 @@ class AppearanceFit:
             loss = loss + config.parsimony * (entropy + unlike)
         return loss + config.smoothness * (beside - values[: len(beside)]).abs().mean()
 
-    def run(self, path: Path, progress: Callable[[float, str], None], held_out: Pixels | None = None) -> float:
+    def run(self, path: Path, progress: Callable[[float, str], None], refinement: Refinement | None = None) -> float:
         """Fit from the checkpoint at `path`, if there is one, to the last step; returns the mean of the last losses.
 
         Args:
             path: Where checkpoints go.
-            progress: Takes the share done, and in words the loss and how well the fit explains `held_out`.
-            held_out: A photo that the fit does not learn from, or none.
+            progress: Takes the share done, and in words the loss and how well the fit explains the photo held out.
+            refinement: What is refined between the steps, or nothing.
         """
-        self._resume(path)
+        self._resume(path, refinement)
         told = ""
         while self.step < self.config.steps:
+            if refinement is not None and refinement.due(self.step):
+                refinement.apply(self)
             loss = self.advance()
             self.recent_loss = loss if self.recent_loss == 0 else 0.95 * self.recent_loss + 0.05 * loss
-            if held_out is not None and self.step % TOLD_STEPS == 0:
-                told = f", {self.held_out_psnr(held_out):.1f} dB on a photo held out"
+            if self.held_out is not None and self.step % TOLD_STEPS == 0:
+                told = f", {self.held_out_psnr(self.held_out):.1f} dB on a photo held out"
             if self.step % 10 == 0:
                 progress(self.step / self.config.steps, f"step {self.step}, loss {self.recent_loss:.4f}{told}")
             if self.step % self.config.checkpoint_steps == 0:
-                self._checkpoint(path)
+                self._checkpoint(path, refinement)
         return self.recent_loss
 
     def _state(self) -> dict[str, Tensor]:
@@ -237,11 +286,12 @@ class AppearanceFit:
                 state |= {f"optimizer.{k}.{what}.{name}": torch.as_tensor(value) for name, value in moments}
         return state | {f"exposure.{name}": value for name, value in self.exposure.state().items()}
 
-    def _checkpoint(self, path: Path) -> None:
+    def _checkpoint(self, path: Path, refinement: Refinement | None) -> None:
         recent = torch.tensor(self.recent_loss, dtype=torch.float64)
-        save_checkpoint(self._state() | {"step": torch.tensor(self.step), "recent_loss": recent}, path)
+        refined = {} if refinement is None else {f"refined.{k}": v for k, v in refinement.state().items()}
+        save_checkpoint(self._state() | refined | {"step": torch.tensor(self.step), "recent_loss": recent}, path)
 
-    def _resume(self, path: Path) -> None:
+    def _resume(self, path: Path, refinement: Refinement | None) -> None:
         """Continue an interrupted fit, if there is a checkpoint of it."""
         saved = load_checkpoint(path)
         if not saved:
@@ -256,6 +306,8 @@ class AppearanceFit:
                 state = {name: value.clone() for name, value in _below(saved, f"optimizer.{k}.{what}.").items()}
                 if state:  # a light whose turn never came has none
                     self.optimizer.state[parameter] = state
+        if refinement is not None:
+            refinement.restore(_below(saved, "refined."), self)
 
 
 def _below(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -43,6 +43,8 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     """
     if asset.material is None or asset.environment is None:
         raise InputError("the asset has no material or no light")
+    if asset.cam_from_world is not None:
+        capture = capture.posed(asset.cam_from_world)
     placed_from_world = placement(asset, capture.metres_per_unit, capture.metres_per_asset_unit)
     mesh = dataclasses.replace(asset.mesh, vertices=_transform(asset.mesh.vertices, placed_from_world))
     placed = dataclasses.replace(asset, mesh=mesh)
@@ -144,4 +146,4 @@ def _summary(exported: Exported) -> str:
     return f"asset.glb of {size:.1f} MiB, cameras, light, preview"
 
 
-STAGE = Stage(name="export", version=4, compute=export, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="export", version=5, compute=export, save=_save, load=_load, summary=_summary)
