@@ -17,7 +17,7 @@ from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_pixels import PixelSource, hold_out
 from pipeline.stages.appearance_poses import refined_poses
 
-ROUNDS = (0.25, 0.35, 0.45)  # shares of the steps: before the search for metals, and before normals bend
+ROUNDS = (0.25, 0.45)  # shares of the steps: before the search for metals, and before normals bend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,8 @@ class Refinement:
 
     def apply(self, fit: AppearanceFit) -> None:
         """Refine, and hand the fit the pixels as they then are; what does not help is not tried again."""
-        capture = refined_poses(fit, self.source, self._mode)
+        mode = self._mode if self.cam_from_world is None else "on"  # what is off takes more than one round to mend
+        capture = refined_poses(fit, self.source, mode)
         if capture is None:
             self._steps = set()
             return
