@@ -133,6 +133,8 @@ class AppearanceConfig:
         flash: Whether a lamp at the camera lights the object (rig=flash), besides what light there is around it.
         exposure: Whether photos of one light may differ by a gain for each channel: "on", "off" when the exposure and
             the white balance were locked, "auto" when the photos turn out to differ by more than light explains.
+        poses: Whether cameras are moved, part-way, to where the photos agree with what was learned so far: "on", "off",
+            "auto" when some photos say that it helps. The mesh and the masks stay; `cameras.json` tells the new poses.
         loss: How photos are compared: "gamma", a saturated pixel asking only for its brightness, or "log_srgb", the
             logarithm as nvdiffrec does.
         start_light: Radiance of the even light at the start.
@@ -166,6 +168,7 @@ class AppearanceConfig:
     shadows: bool = True
     flash: bool = False
     exposure: str = "auto"
+    poses: str = "auto"
     loss: str = "gamma"
     start_light: float = 1.5
     start_base_color: float = 0.2
@@ -190,6 +193,7 @@ class AppearanceConfig:
         """Check the values."""
         choose(self, "light", ("auto", "sh", "octahedral"))
         choose(self, "exposure", ("auto", "on", "off"))
+        choose(self, "poses", ("auto", "on", "off"))
         choose(self, "loss", ("gamma", "log_srgb"))
         require(self, "texture_px", low=64, high=16_384)
         require(self, "steps", low=1, high=1e6)

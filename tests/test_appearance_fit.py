@@ -19,7 +19,7 @@ from pipeline.shading.prefilter import prefilter
 from pipeline.shading.shade import shade
 from pipeline.stages.appearance_exposure import Exposure
 from pipeline.stages.appearance_fit import AppearanceFit
-from pipeline.stages.appearance_pixels import Pixels, hold_out
+from pipeline.stages.appearance_pixels import Pixels, hold_out, spared_photo
 from tests.shapes import cameras_around, pixel_rays, sphere_hits
 
 MATT = torch.tensor([0.55, 0.22, 0.12, 0.6, 0.0])  # base colour, roughness, metallic
@@ -141,7 +141,9 @@ def test_a_fit_continues_from_its_checkpoint_as_if_never_stopped(tmp_path, light
 def test_a_photo_that_is_held_out_is_explained_without_being_learned_from():
     pixels, _, _ = photograph(views=24, size_px=32)
     per_view = torch.arange(len(pixels)) * 24 // len(pixels)
-    learned, spared = hold_out(replace(pixels, view=per_view.short()))
+    learned, spared = hold_out(
+        replace(pixels, view=per_view.short()), spared_photo(replace(pixels, view=per_view.short()))
+    )
     assert spared is not None
     assert len(learned) + len(spared) == len(pixels)
     assert not torch.isin(learned.view, spared.view).any()
@@ -153,7 +155,7 @@ def test_a_photo_that_is_held_out_is_explained_without_being_learned_from():
     assert told > before + 8
     assert told < fit.photo_psnr() + 1
     few = replace(pixels, view=(per_view % 8).short())
-    assert hold_out(few)[1] is None
+    assert spared_photo(few) is None
 
 
 def test_a_damaged_checkpoint_starts_afresh(tmp_path):

@@ -121,6 +121,17 @@ def test_cameras_move_with_the_asset(exported, asset, capture):
         torch.testing.assert_close(placed_depth, depth * placement(asset, None)[0, 0], rtol=1e-6, atol=0)
 
 
+def test_cameras_that_the_fit_refined_are_the_ones_exported(asset, capture, tmp_path):
+    refined = torch.stack([view.camera.cam_from_world for view in capture.views])
+    refined[1, :3, 3] += torch.tensor([0.02, -0.01, 0.03])
+    context, _ = make_context(tmp_path)
+    known = dataclasses.replace(asset, cam_from_world=refined)
+    folder = export(capture, known, ExportConfig(light_height_px=32, preview_views=1), context).folder
+    for pose, frame in zip(refined, read_transforms(folder / "cameras.json"), strict=True):
+        camera = dataclasses.replace(capture.views[0].camera, cam_from_world=pose).moved(placement(asset, None))
+        torch.testing.assert_close(frame.camera.camera_center, camera.camera_center)
+
+
 def test_placement_is_told_for_both_worlds(exported, asset, capture):
     told = json.loads((exported.folder / "placement.json").read_text())
     matrix = placement(asset, None)

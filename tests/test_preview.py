@@ -14,7 +14,7 @@ from pipeline.scene import Asset, Environment, Mesh, View
 from pipeline.shading.octahedral import octahedral_from_direction, texel_directions
 from pipeline.stages.appearance import fit_appearance
 from pipeline.stages.appearance_fit import AppearanceFit
-from pipeline.stages.appearance_pixels import collect_pixels
+from pipeline.stages.appearance_pixels import PixelSource
 from pipeline.stages.appearance_preview import TILE_PX, LivePreview
 from tests.shapes import camera_at, cameras_around, sphere
 from tests.stage_context import make_context, posed
@@ -86,7 +86,8 @@ def ball(tmp_path_factory):
 def test_pictures_of_a_fit_show_its_state_and_leave_it_alone(ball):
     capture, mesh = ball
     normals, rasterizer = mesh.vertices, CpuRasterizer()
-    pixels = collect_pixels(capture, mesh, normals, rasterizer, max_pixels=10**6, progress=lambda part, note: None)
+    source = PixelSource(capture=capture, mesh=mesh, normals=normals, rasterizer=rasterizer, max_pixels=10**6)
+    pixels = source.collect(lambda part, note: None)
     live = LivePreview(capture, mesh, normals, rasterizer)
     watched, alone = (AppearanceFit(pixels, CONFIG, texture_px=64, seed=0) for _ in range(2))
     pictures = []

@@ -24,7 +24,7 @@ OCTAHEDRAL = Environment(coefficients=torch.rand(64, 3), basis="octahedral")
     [
         Asset(mesh=BARE),
         Asset(mesh=UNWRAPPED),
-        Asset(mesh=UNWRAPPED, material=PLAIN, environment=HARMONICS),
+        Asset(mesh=UNWRAPPED, material=PLAIN, environment=HARMONICS, cam_from_world=torch.eye(4).double()[None]),
         Asset(mesh=UNWRAPPED, material=FULL, environment=OCTAHEDRAL, provenance={"loss": 0.1, "photo.psnr": 31.7}),
     ],
     ids=["bare", "unwrapped", "harmonics", "octahedral"],
@@ -33,6 +33,8 @@ def test_an_asset_comes_back_bit_by_bit(asset: Asset, tmp_path: Path) -> None:
     save_asset(asset, tmp_path / "asset.safetensors")
     loaded = load_asset(tmp_path / "asset.safetensors")
     assert loaded.provenance == asset.provenance
+    mine, theirs = asset.cam_from_world, loaded.cam_from_world
+    assert theirs is None if mine is None else torch.equal(mine, theirs)
     for part in ("mesh", "material", "environment"):
         mine, theirs = getattr(asset, part), getattr(loaded, part)
         assert (mine is None) == (theirs is None), part

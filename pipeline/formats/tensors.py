@@ -13,12 +13,13 @@ _BASES = get_args(Environment.__dataclass_fields__["basis"].type)
 
 
 def save_asset(asset: Asset, path: Path) -> None:
-    """Write a mesh with whatever of UVs, material and light it has."""
+    """Write a mesh with whatever of UVs, material, light and refined poses it has."""
     parts: dict[str, torch.Tensor | bool | None] = {f"mesh.{k}": v for k, v in vars(asset.mesh).items()}
     if asset.material is not None:
         parts |= {f"material.{k}": v for k, v in vars(asset.material).items()}
     if asset.environment is not None:
         parts[f"environment.{asset.environment.basis}"] = asset.environment.coefficients
+    parts["cameras.cam_from_world"] = asset.cam_from_world
     parts |= {f"provenance.{k}": torch.tensor(float(v), dtype=torch.float64) for k, v in asset.provenance.items()}
     tensors = {k: torch.as_tensor(v) for k, v in parts.items() if v is not None}
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
@@ -37,6 +38,7 @@ def load_asset(path: Path) -> Asset:
         mesh=Mesh(**groups["mesh"]),
         material=Material(**material) if material else None,
         environment=environment,
+        cam_from_world=groups.get("cameras", {}).get("cam_from_world"),
         provenance={k: float(v) for k, v in groups.get("provenance", {}).items()},
     )
 

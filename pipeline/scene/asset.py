@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from jaxtyping import Float
+from torch import Tensor
+
 from pipeline.scene.environment import Environment
 from pipeline.scene.material import Material
 from pipeline.scene.mesh import Mesh
@@ -16,10 +19,12 @@ class Asset:
         mesh: Geometry with texture coordinates.
         material: Texture maps; none while the asset is blank.
         environment: The fitted light; none while the asset is blank.
+        cam_from_world: Poses of the capture's views as the fit refined them, in their order; none when they stayed.
         provenance: Figures of the fit, by name.
     """
 
     mesh: Mesh
     material: Material | None = None
     environment: Environment | None = None
+    cam_from_world: Float[Tensor, "views 4 4"] | None = None
     provenance: Mapping[str, float] = field(default_factory=dict)

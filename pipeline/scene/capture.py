@@ -1,6 +1,6 @@
 """Photos as they came in, and photos with cameras."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxtyping import Float
@@ -122,3 +122,11 @@ class Capture:
     metres_per_asset_unit: float | None = None
     up_from: str = ""
     scale_from: str = ""
+
+    def posed(self, cam_from_world: Float[Tensor, "views 4 4"]) -> "Capture":
+        """The same photos with other poses, in the order of the views."""
+        pairs = zip(self.views, cam_from_world, strict=True)
+        return replace(
+            self,
+            views=tuple(replace(view, camera=replace(view.camera, cam_from_world=pose)) for view, pose in pairs),
+        )

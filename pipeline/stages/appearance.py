@@ -20,12 +20,14 @@ from pipeline.shading.visibility import coarse_light, trace_visibility
 from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
 from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_light import Shadows
-from pipeline.stages.appearance_pixels import Pixels, collect_pixels, hold_out
+from pipeline.stages.appearance_pixels import PixelSource, hold_out, spared_photo
 from pipeline.stages.appearance_preview import LivePreview
+from pipeline.stages.appearance_refine import Refinement
 from pipeline.stages.appearance_start import choose_start
 from pipeline.workspace import Stage, StageContext
 
 MIN_PIXELS = 1000
+FAR_DEG, FAR_PCT = 0.5, 2.0  # of the camera that moved most: turn, and way as a share of the object's diagonal
 SEEN = 0.5  # photo pixels that a texel needs to count as seen
 
 
@@ -35,40 +37,38 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     Raises:
         CaptureError: When the mesh and the masks have next to no pixels in common.
     """
-    mesh, rasterizer = blank.mesh, context.runtime.rasterizer
+    mesh, rasterizer, seed = blank.mesh, context.runtime.rasterizer, context.runtime.seed
     normals = shading_normals(mesh)
-    pixels = collect_pixels(
-        capture,
-        mesh,
-        normals,
-        rasterizer,
-        max_pixels=config.max_pixels,
-        progress=lambda part, note: context.progress(0.15 * part, note),
+    source = PixelSource(
+        capture=capture, mesh=mesh, normals=normals, rasterizer=rasterizer, max_pixels=config.max_pixels
     )
+    pixels = source.collect(lambda part, note: context.progress(0.15 * part, note))
     if len(pixels) < MIN_PIXELS:
         raise CaptureError(f"{len(pixels)} pixels show the object, {MIN_PIXELS} needed", remedy="check the masks")
     context.progress(0.15, "tracing shadows")
     visibility = trace_visibility(mesh.vertices, mesh.faces, normals)
     shadows = Shadows(visibility=visibility, uvs=vertex_uvs(mesh), vertices=mesh.vertices) if config.shadows else None
-    pixels, held_out = hold_out(pixels)
-    seen, seed = seen_weight(pixels.uv, config.texture_px), context.runtime.seed
-    figures = {"pixels": float(len(pixels))}
+    figures, spared = {"pixels": float(len(pixels))}, spared_photo(pixels)
+    pixels, held_out = hold_out(pixels, spared)
     context.progress(0.15, "metal or not, sharp or soft light")
     start = choose_start(pixels, config, shadows, seed)
     config = dataclasses.replace(config, light=start.light)
     fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=seed, shadows=shadows, metal=start.metal)
+    fit.held_out = held_out
+    del pixels, held_out  # the fit has its own, in another order
+    refinement = Refinement(source, spared, config, lambda part, note: None)
     preview = LivePreview(capture, mesh, normals, rasterizer)
-    del pixels  # the fit has its own, in another order
     loss = fit.run(
         context.folder / "checkpoint.safetensors",
         lambda part, note: context.progress(0.15 + 0.8 * part, note),
-        held_out=held_out,
+        refinement=refinement,
         show=lambda: context.show(preview.draw(fit)),
     )
+    seen = seen_weight(torch.cat([own.uv for own in fit.under]), config.texture_px)
     context.progress(0.95, "filling unseen texels")
     maps, unseen_share = _whole_maps(fit.maps, mesh, visibility.ambient, seen, rasterizer)
     figures |= {"loss": loss, "unseen_share": unseen_share} | start.figures
-    figures |= _figures(fit, held_out)
+    figures |= _figures(fit) | _told_drift(refinement, context)
     context.metrics.update(figures)
     environment = fit.environment
     return dataclasses.replace(
@@ -81,19 +81,34 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
             double_sided=mesh_ops.has_border(mesh.vertices, mesh.faces),
         ),
         environment=Environment(coefficients=environment.coefficients.detach().cpu(), basis=environment.basis),
+        cam_from_world=refinement.cam_from_world,
         provenance=figures,
     )
 
 
-def _figures(fit: AppearanceFit, held_out: Pixels | None) -> dict[str, float]:
+def _figures(fit: AppearanceFit) -> dict[str, float]:
     """What a finished fit tells about itself, by name."""
     figures = {"photo_psnr": fit.photo_psnr(), "exposure_drift_ev": fit.exposure.drift_ev}
-    if held_out is not None:
-        figures["held_out_psnr"] = fit.held_out_psnr(held_out)
+    if fit.held_out is not None:
+        figures["held_out_psnr"] = fit.held_out_psnr(fit.held_out)
     flash = fit.lights[0].flash
     if flash is not None:
         figures["flash_over_light"] = float(torch.exp(flash).mean() / coarse_light(fit.environment).mean())
     return figures
+
+
+def _told_drift(refinement: Refinement, context: StageContext) -> dict[str, float]:
+    """How far the cameras were moved, with a warning when that is far."""
+    if refinement.cam_from_world is None:
+        return {}
+    drift = refinement.drift()
+    if drift.max_deg > FAR_DEG or drift.max_pct > FAR_PCT:
+        context.warn(
+            f"cameras were moved by up to {drift.max_deg:.2f} degrees and {drift.max_pct:.1f} % of the object's size "
+            f"({drift.median_px:.1f} pixels in the median) to fit the photos; the mesh was made with the poses as they "
+            "came, better ones would make it better"
+        )
+    return {f"pose_drift_{name}": value for name, value in dataclasses.asdict(drift).items()}
 
 
 def _whole_maps(

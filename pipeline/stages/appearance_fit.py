@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -57,6 +58,27 @@ class Look:
     environment: Environment
 
 
+@runtime_checkable
+class Refinement(Protocol):
+    """Something that a fit takes as given and that is refined between its steps (`appearance_refine`)."""
+
+    def due(self, step: int) -> bool:
+        """Whether something is refined before this step."""
+        ...
+
+    def apply(self, fit: "AppearanceFit") -> None:
+        """Refine, and let the fit take the pixels that belong to it."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Its tensors by name, for the checkpoint."""
+        ...
+
+    def restore(self, saved: dict[str, Tensor], fit: "AppearanceFit") -> None:
+        """Take over what `state` told, and let the fit take the pixels that belong to it."""
+        ...
+
+
 class AppearanceFit:
     """Parameters, optimisers and the loss of one fit.
 
@@ -86,11 +108,32 @@ class AppearanceFit:
         start = [base_color] * 3 + [config.start_roughness, self.start_metallic]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
         self.normals = NormalDetail(texture_px, config, pixels.uv.device)
+        self.seed = seed
+        self.held_out: Pixels | None = None
         self.under = _shuffled_by_light(pixels, seed)
         self.lights = [FittedLight(config, own) for own in self.under]
         self.exposure = Exposure(self.under, config.exposure)
         fitted = [parameter for light in self.lights for parameter in light.parameters.values()]
         self.optimizer = torch.optim.Adam(fitted, fused=True)
+
+    def take_pixels(self, pixels: Pixels, held_out: Pixels | None = None) -> None:
+        """Go on with other pixels of the same photos: of cameras or a mesh that were refined.
+
+        Material, light and all else that was learned stays. Pixels of photos that had none before are left out.
+
+        Args:
+            pixels: What to learn from.
+            held_out: The photo that the fit does not learn from, or none.
+
+        Raises:
+            ValueError: When not all lights have pixels any longer.
+        """
+        if pixels.view is not None and self.exposure.views:
+            pixels = pixels.batch(torch.isin(pixels.view.long(), torch.cat(self.exposure.views)))
+        under = _shuffled_by_light(pixels, self.seed)
+        if len(under) != len(self.lights):
+            raise ValueError(f"pixels under {len(under)} lights for a fit of {len(self.lights)}")
+        self.under, self.held_out = under, held_out
 
     @property
     def environment(self) -> Environment:
@@ -234,30 +277,32 @@ class AppearanceFit:
         path: Path,
         progress: Callable[[float, str], None],
         *,
-        held_out: Pixels | None = None,
+        refinement: Refinement | None = None,
         show: Callable[[], None] | None = None,
     ) -> float:
         """Fit from the checkpoint at `path`, if there is one, to the last step; returns the mean of the last losses.
 
         Args:
             path: Where checkpoints go.
-            progress: Takes the share done, and in words the loss and how well the fit explains `held_out`.
-            held_out: A photo that the fit does not learn from, or none.
+            progress: Takes the share done, and in words the loss and how well the fit explains the photo held out.
+            refinement: What is refined between the steps, or nothing.
             show: Called `PREVIEWS` times, evenly over the steps, to show how far the fit is.
         """
-        self._resume(path)
+        self._resume(path, refinement)
         told = ""
         while self.step < self.config.steps:
+            if refinement is not None and refinement.due(self.step):
+                refinement.apply(self)
             loss = self.advance()
             self.recent_loss = loss if self.recent_loss == 0 else 0.95 * self.recent_loss + 0.05 * loss
-            if held_out is not None and self.step % TOLD_STEPS == 0:
-                told = f", {self.held_out_psnr(held_out):.1f} dB on a photo held out"
+            if self.held_out is not None and self.step % TOLD_STEPS == 0:
+                told = f", {self.held_out_psnr(self.held_out):.1f} dB on a photo held out"
             if self.step % 10 == 0:
                 progress(self.step / self.config.steps, f"step {self.step}, loss {self.recent_loss:.4f}{told}")
             if show is not None and self.step % max(1, self.config.steps // PREVIEWS) == 0:
                 show()
             if self.step % self.config.checkpoint_steps == 0:
-                self._checkpoint(path)
+                self._checkpoint(path, refinement)
         return self.recent_loss
 
     def _state(self) -> dict[str, Tensor]:
@@ -271,11 +316,12 @@ class AppearanceFit:
                 state |= {f"optimizer.{k}.{what}.{name}": torch.as_tensor(value) for name, value in moments}
         return state | {f"exposure.{name}": value for name, value in self.exposure.state().items()}
 
-    def _checkpoint(self, path: Path) -> None:
+    def _checkpoint(self, path: Path, refinement: Refinement | None) -> None:
         recent = torch.tensor(self.recent_loss, dtype=torch.float64)
-        save_checkpoint(self._state() | {"step": torch.tensor(self.step), "recent_loss": recent}, path)
+        refined = {} if refinement is None else {f"refined.{k}": v for k, v in refinement.state().items()}
+        save_checkpoint(self._state() | refined | {"step": torch.tensor(self.step), "recent_loss": recent}, path)
 
-    def _resume(self, path: Path) -> None:
+    def _resume(self, path: Path, refinement: Refinement | None) -> None:
         """Continue an interrupted fit, if there is a checkpoint of it."""
         saved = load_checkpoint(path)
         if not saved:
@@ -290,6 +336,8 @@ class AppearanceFit:
                 state = {name: value.clone() for name, value in _below(saved, f"optimizer.{k}.{what}.").items()}
                 if state:  # a light whose turn never came has none
                     self.optimizer.state[parameter] = state
+        if refinement is not None:
+            refinement.restore(_below(saved, "refined."), self)
 
 
 def _below(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -74,14 +74,22 @@ def occurring(index: Int[Tensor, "pixels"]) -> Int[Tensor, "kinds"]:
     return torch.bincount(index.int()).nonzero()[:, 0]
 
 
-def hold_out(pixels: Pixels) -> tuple[Pixels, Pixels | None]:
-    """Set one photo aside, that tells whether the fit explains what it does not see; of few photos none is spared."""
+def spared_photo(pixels: Pixels) -> int | None:
+    """The number of the photo to be set aside, that tells whether the fit explains what it does not see.
+
+    Of few photos none is spared.
+    """
     if pixels.view is None:
-        return pixels, None
+        return None
     views = occurring(pixels.view)
-    if len(views) < SPARED_FROM:
+    return None if len(views) < SPARED_FROM else int(views[len(views) // 2])
+
+
+def hold_out(pixels: Pixels, photo: int | None) -> tuple[Pixels, Pixels | None]:
+    """The pixels without those of one photo, and these."""
+    if photo is None or pixels.view is None:
         return pixels, None
-    held = pixels.view == views[len(views) // 2]
+    held = pixels.view == photo
     return pixels.batch(~held), pixels.batch(held)
 
 
@@ -94,21 +102,42 @@ def image_scale(capture: Capture, max_pixels: int) -> float:
     return min(1.0, (max_pixels / max(covered, 1.0)) ** 0.5)
 
 
-def collect_pixels(
-    capture: Capture,
-    mesh: Mesh,
-    normals: Float[Tensor, "vertices 3"],
-    rasterizer: Rasterizer,
-    *,
-    max_pixels: int,
-    progress: Callable[[float, str], None],
-) -> Pixels:
-    """Rasterise every view and keep the pixels that show the object's surface well inside its outline."""
-    scale = image_scale(capture, max_pixels)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PixelSource:
+    """What pixels come from; a refinement of the cameras or of the mesh replaces one, and pixels are collected anew.
+
+    Attributes:
+        capture: The photos with their cameras.
+        mesh: With texture coordinates.
+        normals: Unit vertex normals, world frame.
+        rasterizer: Draws the mesh.
+        max_pixels: Photos are scaled down so that the object's pixels over all views stay below it.
+    """
+
+    capture: Capture
+    mesh: Mesh
+    normals: Float[Tensor, "vertices 3"]
+    rasterizer: Rasterizer
+    max_pixels: int
+
+    def collect(self, progress: Callable[[float, str], None]) -> Pixels:
+        """Rasterise every view and keep the pixels that show the object's surface well inside its outline."""
+        return _collect_pixels(self, progress)
+
+    def positions(self, pixels: Pixels) -> Float[Tensor, "pixels 3"]:
+        """Where on the mesh, in the world, pixels lie."""
+        if pixels.surface is None:
+            raise ValueError("pixels without a surface")
+        return pixels.surface.blend(self.mesh.vertices)
+
+
+def _collect_pixels(source: PixelSource, progress: Callable[[float, str], None]) -> Pixels:
+    capture = source.capture
+    scale = image_scale(capture, source.max_pixels)
     parts: list[Pixels] = []
     for index, view in enumerate(capture.views):
         progress(index / len(capture.views), f"surface of {view.name}")
-        parts.append(_view_pixels(view, scale, mesh, normals, rasterizer))
+        parts.append(_view_pixels(view, scale, source.mesh, source.normals, source.rasterizer))
     device = parts[0].uv.device
 
     def spread(numbers: list[int]) -> Int[Tensor, "pixels"]:

@@ -44,6 +44,8 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
     """
     if asset.material is None or asset.environment is None:
         raise InputError("the asset has no material or no light")
+    if asset.cam_from_world is not None:
+        capture = capture.posed(asset.cam_from_world)
     placed_from_world = placement(asset, capture.metres_per_unit, capture.metres_per_asset_unit)
     mesh = dataclasses.replace(asset.mesh, vertices=_transform(asset.mesh.vertices, placed_from_world))
     placed = dataclasses.replace(asset, mesh=mesh)
