@@ -83,6 +83,7 @@ class Refinement:
         self._collect(fit)
 
     def _collect(self, fit: AppearanceFit) -> None:
+        fit.under.clear()  # both at once would be the peak of the run's memory
         fit.take_pixels(*hold_out(self.source.collect(self._progress), self._spared))
 
     def state(self) -> dict[str, Tensor]:
