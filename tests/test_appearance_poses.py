@@ -15,7 +15,7 @@ from pipeline.shading.octahedral import octahedral_from_direction
 from pipeline.stages.appearance import fit_appearance
 from pipeline.stages.appearance_pixels import PixelSource
 from pipeline.stages.appearance_poses import _exponential, _logarithm, without_drift
-from pipeline.stages.appearance_refine import Refinement
+from pipeline.stages.appearance_refine import CameraRefinement
 from tests.shapes import cameras_around, pixel_rays, sphere, sphere_hits
 from tests.stage_context import make_context, posed
 
@@ -151,7 +151,7 @@ def test_how_far_cameras_moved_is_told(exact, blank):
     source = PixelSource(
         capture=exact, mesh=blank.mesh, normals=blank.mesh.vertices, rasterizer=CpuRasterizer(), max_pixels=100_000
     )
-    refinement = Refinement(source, None, CONFIG, lambda part, note: None)
+    refinement = CameraRefinement(source, None, CONFIG, lambda part, note: None)
     assert refinement.cam_from_world is None
     refinement.source = replace(source, capture=exact.posed(poses))
     drift = refinement.drift()

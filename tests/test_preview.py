@@ -12,6 +12,7 @@ from pipeline.preview import LINE, PreviewRow, draw_preview
 from pipeline.raster.cpu.backend import CpuRasterizer
 from pipeline.scene import Asset, Environment, Mesh, View
 from pipeline.shading.octahedral import octahedral_from_direction, texel_directions
+from pipeline.stages import appearance_fit
 from pipeline.stages.appearance import fit_appearance
 from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_pixels import PixelSource
@@ -107,10 +108,11 @@ def test_pictures_of_a_fit_show_its_state_and_leave_it_alone(ball):
     assert abs(photo - first[middle, 1, middle]).max() > abs(photo - render).max() + 5
 
 
-def test_a_stage_shows_pictures_evenly_over_its_steps(ball, tmp_path):
+def test_a_stage_shows_pictures_evenly_over_its_steps(ball, tmp_path, monkeypatch):
+    monkeypatch.setattr(appearance_fit, "TOLD_STEPS", 5)
     capture, mesh = ball
     context, _ = make_context(tmp_path)
     shown = []
     fit_appearance(capture, Asset(mesh=mesh), CONFIG, dataclasses.replace(context, show=shown.append))
-    assert len(shown) == 10
+    assert len(shown) == CONFIG.steps // 5
     assert not np.array_equal(shown[0], shown[-1])

@@ -22,7 +22,7 @@ from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_light import Shadows
 from pipeline.stages.appearance_pixels import PixelSource, hold_out, spared_photo
 from pipeline.stages.appearance_preview import LivePreview
-from pipeline.stages.appearance_refine import Refinement
+from pipeline.stages.appearance_refine import CameraRefinement
 from pipeline.stages.appearance_start import choose_start
 from pipeline.workspace import Stage, StageContext
 
@@ -56,7 +56,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=seed, shadows=shadows, metal=start.metal)
     fit.held_out = held_out
     del pixels, held_out  # the fit has its own, in another order
-    refinement = Refinement(source, spared, config, lambda part, note: None)
+    refinement = CameraRefinement(source, spared, config, lambda part, note: None)
     preview = LivePreview(capture, mesh, normals, rasterizer)
     loss = fit.run(
         context.folder / "checkpoint.safetensors",
@@ -97,7 +97,7 @@ def _figures(fit: AppearanceFit) -> dict[str, float]:
     return figures
 
 
-def _told_drift(refinement: Refinement, context: StageContext) -> dict[str, float]:
+def _told_drift(refinement: CameraRefinement, context: StageContext) -> dict[str, float]:
     """How far the cameras were moved, with a warning when that is far."""
     if refinement.cam_from_world is None:
         return {}

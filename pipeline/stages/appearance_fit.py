@@ -36,7 +36,6 @@ PARSIMONY_PIXELS = 1024
 SLOWER_FROM, SLOWER = (0.6, 0.85), 0.4  # shares of the steps from which the rates are lower, each time by this factor
 BOUNCE_STEPS = 50
 TOLD_STEPS = 100
-PREVIEWS = 10
 PSNR_PIXELS = 100_000
 SMOOTH_PIXELS = 4096
 
@@ -286,7 +285,7 @@ class AppearanceFit:
             path: Where checkpoints go.
             progress: Takes the share done, and in words the loss and how well the fit explains the photo held out.
             refinement: What is refined between the steps, or nothing.
-            show: Called `PREVIEWS` times, evenly over the steps, to show how far the fit is.
+            show: Called every `TOLD_STEPS` steps, to show how far the fit is.
         """
         self._resume(path, refinement)
         told = ""
@@ -299,7 +298,7 @@ class AppearanceFit:
                 told = f", {self.held_out_psnr(self.held_out):.1f} dB on a photo held out"
             if self.step % 10 == 0:
                 progress(self.step / self.config.steps, f"step {self.step}, loss {self.recent_loss:.4f}{told}")
-            if show is not None and self.step % max(1, self.config.steps // PREVIEWS) == 0:
+            if show is not None and self.step % TOLD_STEPS == 0:
                 show()
             if self.step % self.config.checkpoint_steps == 0:
                 self._checkpoint(path, refinement)

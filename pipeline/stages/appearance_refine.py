@@ -41,7 +41,7 @@ class Drift:
     max_px: float
 
 
-class Refinement:
+class CameraRefinement:
     """Moves the cameras at some steps of a fit, as long as that helps.
 
     Args:

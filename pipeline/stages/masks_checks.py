@@ -15,6 +15,7 @@ from pipeline.stages.masks_views import in_parallel
 RESOLUTION = 81
 ROBUST_DISSENT = 0.25  # share of the masks that may be wrong altogether without hiding which ones
 OUTLIER = 0.6  # a mask that agrees less with the others than this share of the median is left out of the hull
+AGREED = 0.9  # masks that all agree this well with the hull of the others have no outlier: it would have cut that hull
 MARGIN = 0.1  # the hull of the others is larger than the hull of all
 IOU, IOU_BELOW_MEDIAN = 0.85, 0.1  # flagged below both; few photos make a fat hull, for all of them alike
 OUTSIDE = 0.1  # share of a mask that no hull of the others explains
@@ -83,6 +84,9 @@ def hulls_of_others(
         Coverage at the masks' sizes; none when the masks have no common object.
     """
     everyone = [True] * len(masks)
+    strict = _silhouettes(masks, everyone, start, dissent, threads)
+    if strict is not None and min(iou(m.mask, seen) for m, seen in zip(masks, strict, strict=True)) > AGREED:
+        return strict
     robust = _silhouettes(masks, everyone, start, max(dissent, ROBUST_DISSENT), threads)
     if robust is None:
         return None
