@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 
 from pipeline.formats import images
-from pipeline.geometry.depth_fusion import fuse_depths
+from pipeline.geometry.depth_fusion import WALL, fuse_depths, within_hull
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
 from pipeline.geometry.stereo_depth import StereoView, match_view
 from pipeline.geometry.tet_grid import TetGrid, grid_in_box
@@ -220,3 +220,20 @@ def test_no_ridge_of_the_hull_is_left_where_photos_show_a_flat_wall() -> None:
     )
     crossing = [float(np.interp(0, -fused[i, 25].numpy(), z[i, 25].numpy())) for i in range(10, 41)]
     assert float(np.ptp(crossing)) < 0.2 * grid.spacing
+
+
+def test_a_photo_does_not_pierce_the_far_side_of_the_hull() -> None:
+    """Eight photos show the inner side of a slab's back wall a little too far away, at the hull's own far side."""
+    grid, _, z, camera = _facing_z()
+    hull = torch.maximum(-(z + 0.3), z - 0.3).float()  # solid where |z| < .3; the camera is at z = -2
+    depth = np.full((100, 100), 2.295, np.float32)
+    depth[:10], depth[10:20] = 1.7, 2.4
+    possible = within_hull(grid, hull, camera, depth)
+    assert possible[:10] == pytest.approx(1.7)  # the near side
+    assert not possible[10:20].any()  # beyond the far side
+    assert possible[20:] == pytest.approx(2.3 - WALL * grid.spacing, abs=1e-3)
+    maps, weights = [np.full((100, 100), 2.295, np.float32)] * 8, [np.ones((100, 100), np.float32)] * 8
+    fused = fuse_depths(
+        grid, hull, [camera] * 8, maps, weights, truncation=2 * grid.spacing, spread=SPREAD, trust=TRUST
+    )
+    assert float(fused[25, 25].min()) < -0.5 * grid.spacing

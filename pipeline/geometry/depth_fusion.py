@@ -6,6 +6,7 @@ import numba
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from pipeline.geometry.tet_grid import TetGrid
@@ -14,6 +15,9 @@ from pipeline.scene import Camera
 BEHIND = 3.0  # times the truncation: so far behind a surface that a photo shows, the object counts as solid
 SOLID_WEIGHT = 0.3  # of such points
 ROUNDS = 60
+WALL = 3.0  # cells between what a photo shows and the far side of the hull; two hold a point of the grid, one is noise
+BEYOND = 1.0  # cells out of the far side that are still taken for an error of a depth that is there
+LEAST_SLOPE = 0.3  # cells towards the far side for each along the ray: flatter rays would be thrown far back
 
 
 def agreement(
@@ -56,6 +60,41 @@ def _count_kernel(count, depth, intrinsics, pose, other_intrinsics, other_depth,
                     count[y, x] += 1
 
 
+def within_hull(
+    grid: TetGrid, hull: Float[Tensor, "nx ny nz"], camera: Camera, depth: Float[np.ndarray, "height width"]
+) -> Float[np.ndarray, "height width"]:
+    """The depth map without what cannot be: that a ray, which ends on the object, goes out through the hull's far side.
+
+    A depth that comes closer to the far side than a wall's thickness is taken back, as the inner side of a thin wall
+    would otherwise pierce it; one that lies beyond it is unknown.
+
+    Args:
+        grid: The points of the hull.
+        hull: Signed distance to the hull at these, world units, negative inside.
+        camera: Of the depth map.
+        depth: Along the optical axis, world units; 0 where nothing is known.
+    """
+    row, column = np.nonzero(depth)
+    known = depth[row, column]
+    ray = np.stack([column + 0.5, row + 0.5, np.ones(len(row))], 1) @ np.linalg.inv(camera.K.numpy()).T
+    ray = ray @ camera.cam_from_world[:3, :3].numpy()
+    start = (camera.camera_center.numpy() - grid.origin.double().numpy()) / grid.spacing
+    values = hull.numpy()
+
+    def distance(z: Float[np.ndarray, "pixels"]) -> Float[np.ndarray, "pixels"]:
+        """To the hull, cells."""
+        at = start + ray * (z / grid.spacing)[:, None]
+        return map_coordinates(values, at.T, order=1, mode="nearest") / grid.spacing
+
+    here = distance(known)
+    slope = here - distance(known - grid.spacing)
+    leaving = (slope > 0) & (here > -WALL)
+    nearer = known - np.where(leaving, (here + WALL) / np.maximum(slope, LEAST_SLOPE), 0) * grid.spacing
+    result = np.zeros_like(depth)
+    result[row, column] = np.where(leaving & (here > BEYOND), 0, nearer)
+    return result
+
+
 def fuse_depths(  # noqa: PLR0913  # one grid and what bears on it
     grid: TetGrid,
     hull: Float[Tensor, "nx ny nz"],
@@ -89,7 +128,8 @@ def fuse_depths(  # noqa: PLR0913  # one grid and what bears on it
     base = hull.numpy()
     for camera, depth, weight in zip(cameras, depths, weights, strict=True):
         image_from_world = (camera.K @ camera.cam_from_world[:3]).numpy()
-        _integrate_kernel(sums, base, origin, grid.spacing, image_from_world, depth, weight, truncation)
+        possible = within_hull(grid, hull, camera, depth)
+        _integrate_kernel(sums, base, origin, grid.spacing, image_from_world, possible, weight, truncation)
     offset = _offset(sums, base, spread, trust)
     return torch.from_numpy(np.maximum(base, base + offset))
 
