@@ -89,7 +89,7 @@ def test_pictures_of_a_fit_show_its_state_and_leave_it_alone(ball):
     normals, rasterizer = mesh.vertices, CpuRasterizer()
     source = PixelSource(capture=capture, mesh=mesh, normals=normals, rasterizer=rasterizer, max_pixels=10**6)
     pixels = source.collect(lambda part, note: None)
-    live = LivePreview(capture, mesh, normals, rasterizer)
+    live = LivePreview(source)
     watched, alone = (AppearanceFit(pixels, CONFIG, texture_px=64, seed=0) for _ in range(2))
     pictures = []
     for _ in range(CONFIG.steps):

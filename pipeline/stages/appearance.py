@@ -57,7 +57,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     fit.held_out = held_out
     del pixels, held_out  # the fit has its own, in another order
     refinement = CameraRefinement(source, spared, config, lambda part, note: None)
-    preview = LivePreview(capture, mesh, normals, rasterizer)
+    preview = LivePreview(source)
     loss = fit.run(
         context.folder / "checkpoint.safetensors",
         lambda part, note: context.progress(0.15 + 0.8 * part, note),

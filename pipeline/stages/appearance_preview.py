@@ -10,11 +10,10 @@ from torch import Tensor
 from pipeline.formats.views import read_view_image
 from pipeline.preview import MARGIN, PreviewRow, draw_preview, spread_views
 from pipeline.raster.gbuffer import render_gbuffer
-from pipeline.raster.rasterizer import Rasterizer
-from pipeline.scene import Camera, Capture, Mesh, View
+from pipeline.scene import Camera, Mesh, View
 from pipeline.shading.normal_mapping import seen_from_behind
 from pipeline.stages.appearance_fit import AppearanceFit
-from pipeline.stages.appearance_pixels import Pixels, pixels_of
+from pipeline.stages.appearance_pixels import Pixels, PixelSource, pixels_of
 
 VIEWS, TILE_PX = 2, 240
 SAMPLES = 1.2  # along each side of a tile's pixel
@@ -36,24 +35,20 @@ class LivePreview:
     """Draws a fit as it is; the surface is rasterised once.
 
     Args:
-        capture: The views.
-        mesh: The surface, with texture coordinates.
-        normals: Unit vertex normals.
-        rasterizer: The backend.
+        source: The photos and the surface.
     """
 
-    def __init__(
-        self, capture: Capture, mesh: Mesh, normals: Float[Tensor, "vertices 3"], rasterizer: Rasterizer
-    ) -> None:
+    def __init__(self, source: PixelSource) -> None:
         self._shown = []
-        for view in spread_views(capture.views, VIEWS):
+        views, mesh = source.capture.views, source.mesh
+        for view in spread_views(views, VIEWS):
             camera = view.camera.scaled(_scale(view.camera, mesh))
-            buffer = render_gbuffer(rasterizer, mesh, normals, camera)
+            buffer = render_gbuffer(source.rasterizer, mesh, source.normals, camera)
             photo = read_view_image(view, camera.width, camera.height)
             pixels = pixels_of(buffer, buffer.mask[0], mesh, camera, photo)
             if pixels.surface is not None:
                 pixels = replace(pixels, normal=pixels.normal * seen_from_behind(mesh, pixels.surface, pixels.wo))
-            number = pixels.uv.new_full((len(pixels),), capture.views.index(view), dtype=torch.int16)
+            number = pixels.uv.new_full((len(pixels),), views.index(view), dtype=torch.int16)
             pixels = replace(pixels, view=number, light_index=torch.full_like(number, view.light_index))
             shown = _Shown(view=view, camera=camera, photo=photo, mask=buffer.mask[0].cpu(), pixels=pixels)
             self._shown.append(shown)
