@@ -38,12 +38,6 @@ class Shadows:
     uvs: Float[Tensor, "vertices 2"]
     vertices: Float[Tensor, "vertices 3"]
 
-    def positions(self, pixels: Pixels) -> Float[Tensor, "pixels 3"]:
-        """Where on the mesh, in the world, pixels lie."""
-        if pixels.surface is None:
-            raise ValueError("pixels without a surface")
-        return pixels.surface.blend(self.vertices)
-
 
 class FittedLight:
     """Even white light at the start: as harmonics, or as logarithms of an octahedral map.

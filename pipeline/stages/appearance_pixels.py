@@ -51,6 +51,12 @@ class Pixels:
         """Number of pixels."""
         return len(self.uv)
 
+    def positions(self, vertices: Float[Tensor, "vertices 3"]) -> Float[Tensor, "pixels 3"]:
+        """Where on a mesh with these vertices, in the world, they lie."""
+        if self.surface is None:
+            raise ValueError("pixels without a surface")
+        return self.surface.blend(vertices)
+
     def batch(self, index: Tensor | slice) -> "Pixels":
         """The pixels at `index`."""
         surface = self.surface and SurfacePoints(
@@ -122,42 +128,32 @@ class PixelSource:
 
     def collect(self, progress: Callable[[float, str], None]) -> Pixels:
         """Rasterise every view and keep the pixels that show the object's surface well inside its outline."""
-        return _collect_pixels(self, progress)
+        capture = self.capture
+        scale = image_scale(capture, self.max_pixels)
+        parts: list[Pixels] = []
+        for index, view in enumerate(capture.views):
+            progress(index / len(capture.views), f"surface of {view.name}")
+            parts.append(_view_pixels(view, scale, self.mesh, self.normals, self.rasterizer))
+        device = parts[0].uv.device
 
-    def positions(self, pixels: Pixels) -> Float[Tensor, "pixels 3"]:
-        """Where on the mesh, in the world, pixels lie."""
-        if pixels.surface is None:
-            raise ValueError("pixels without a surface")
-        return pixels.surface.blend(self.mesh.vertices)
+        def spread(numbers: list[int]) -> Int[Tensor, "pixels"]:
+            counts = torch.tensor([len(part) for part in parts])
+            return torch.tensor(numbers, dtype=torch.int16).repeat_interleave(counts).to(device)
 
-
-def _collect_pixels(source: PixelSource, progress: Callable[[float, str], None]) -> Pixels:
-    capture = source.capture
-    scale = image_scale(capture, source.max_pixels)
-    parts: list[Pixels] = []
-    for index, view in enumerate(capture.views):
-        progress(index / len(capture.views), f"surface of {view.name}")
-        parts.append(_view_pixels(view, scale, source.mesh, source.normals, source.rasterizer))
-    device = parts[0].uv.device
-
-    def spread(numbers: list[int]) -> Int[Tensor, "pixels"]:
-        counts = torch.tensor([len(part) for part in parts])
-        return torch.tensor(numbers, dtype=torch.int16).repeat_interleave(counts).to(device)
-
-    surfaces = [part.surface for part in parts if part.surface is not None]
-    return Pixels(
-        uv=torch.cat([part.uv for part in parts]),
-        normal=torch.cat([part.normal for part in parts]),
-        wo=torch.cat([part.wo for part in parts]),
-        target=torch.cat([part.target for part in parts]),
-        surface=SurfacePoints(
-            corners=torch.cat([s.corners for s in surfaces]), weights=torch.cat([s.weights for s in surfaces])
-        ),
-        light_index=spread([view.light_index for view in capture.views]),
-        distance=torch.cat([part.distance for part in parts if part.distance is not None]),
-        view=spread(list(range(len(capture.views)))),
-        light_from_world=_turns(capture, device),
-    )
+        surfaces = [part.surface for part in parts if part.surface is not None]
+        return Pixels(
+            uv=torch.cat([part.uv for part in parts]),
+            normal=torch.cat([part.normal for part in parts]),
+            wo=torch.cat([part.wo for part in parts]),
+            target=torch.cat([part.target for part in parts]),
+            surface=SurfacePoints(
+                corners=torch.cat([s.corners for s in surfaces]), weights=torch.cat([s.weights for s in surfaces])
+            ),
+            light_index=spread([view.light_index for view in capture.views]),
+            distance=torch.cat([part.distance for part in parts if part.distance is not None]),
+            view=spread(list(range(len(capture.views)))),
+            light_from_world=_turns(capture, device),
+        )
 
 
 def _turns(capture: Capture, device: torch.device) -> Float[Tensor, "views 3 3"] | None:

@@ -159,7 +159,7 @@ def view_evidence(fit: AppearanceFit, source: PixelSource, index: int) -> Eviden
         return None
     pixels = replace(pixels, view=torch.full_like(torch.as_tensor(pixels.view), index))
     camera = view.camera.scaled(image_scale(alone.capture, VIEW_PX))
-    points = source.positions(pixels).double().cpu()
+    points = pixels.positions(source.mesh.vertices).double().cpu()
     column, row = camera.project(points)[0].floor().long().unbind(-1)
     inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
     place = (row * camera.width + column).clamp(0, camera.width * camera.height - 1)

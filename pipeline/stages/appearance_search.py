@@ -57,7 +57,7 @@ def reconsider(under: list[Pixels], lights: list[FittedLight], maps: TexturePyra
     share = SEARCH_PIXELS / max(SEARCH_PIXELS, sum(len(pixels) for pixels in under))
     some = [pixels.batch(slice(max(1, int(share * len(pixels))))) for pixels in under]
     cells, cell_of = torch.unique(torch.cat([maps.cells(pixels.uv) for pixels in some]), return_inverse=True)
-    place = torch.cat([pixels.uv if shadows is None else shadows.positions(pixels) for pixels in some])
+    place = torch.cat([pixels.uv if shadows is None else pixels.positions(shadows.vertices) for pixels in some])
     count = torch.bincount(cell_of, minlength=len(cells))
     center = place.new_zeros(len(cells), place.shape[1]).index_add_(0, cell_of, place) / count[:, None]
     sums = place.new_zeros(len(cells), len(ROUGHNESS), len(METALLIC), 8)
