@@ -20,6 +20,7 @@ from pipeline.stages.geometry_stereo import SPREAD, TRUST, carve_hollows
 from tests.stage_context import make_context, posed
 
 SIZE, FOCAL, DISTANCE = 160, 260.0, 3.2
+GLITTER = 0.06  # standard deviation; the paint has .2
 HALF = 0.5  # a cube with a bowl in its top, whose surface is a ball's
 MIDDLE, RADIUS = np.array([0.0, 0.75, 0.0]), 0.5
 NOISE = ndimage.gaussian_filter(np.random.default_rng(3).standard_normal((6, 256, 256)), (0, 4, 4))
@@ -182,6 +183,21 @@ def test_where_photos_disagree_the_hull_stays(tmp_path: Path) -> None:
     _, hull, carved, figures = _carved(_capture(tmp_path, unlike), tmp_path)
     assert figures["stereo_share"] < 0.01
     assert float((carved - hull)[hull.abs() < 0.1].max()) < 0.005
+
+
+def test_a_bowl_that_glitters_is_hollowed_too(tmp_path: Path) -> None:
+    """Each photo adds a glitter of its own: hardly a match correlates well, but nearly all photos agree on depths."""
+    generator = np.random.default_rng(2)
+
+    def glittering(_: int, photo: np.ndarray) -> np.ndarray:
+        noise = ndimage.gaussian_filter(generator.standard_normal(photo.shape), 1.2)
+        return (photo + GLITTER * noise / noise.std()).clip(0, 1)
+
+    grid, _, carved, figures = _carved(_capture(tmp_path, glittering), tmp_path)
+    assert figures["stereo_share"] > 0.5
+    middle = grid.positions(torch.arange(math.prod(grid.shape))).reshape(*grid.shape, 3)
+    deep = (middle[..., 1] < HALF - grid.spacing) & ((middle - torch.from_numpy(MIDDLE)).norm(dim=-1) < RADIUS - 0.06)
+    assert float((carved[deep] > 0).float().mean()) > 0.8
 
 
 def _facing_z() -> tuple[TetGrid, torch.Tensor, torch.Tensor, Camera]:

@@ -27,11 +27,12 @@ INSIDE = 0.9  # coverage of a pixel that shows the object alone
 LEAST_ANGLE, BEST_ANGLE, MOST_ANGLE = 8.0, 20.0, 50.0  # degrees between the rays of two photos that are compared
 COMPARED, SWEEPS = 5, 3  # photos that each is compared with, and passes over it
 REACH = 0.5  # how deep inside of the hull a surface is looked for, of the box' diagonal
-MAX_COST = 0.2  # of a match: 1 - correlation
+SURE, POSSIBLE = 0.2, 0.5  # cost of a match, 1 - correlation, up to which it counts by itself; and at all
 CHECKED, AGREEING = 10, 3  # of the nearest photos so many are asked, and so many must show the same depth
 TOLERANCE, TRUNCATION = 0.5, 2.0  # cells: how close depths must be; how far from them the surface's distance is told
-SHARE_LOW, SHARE_HIGH = 0.4, 0.7  # share of a neighbourhood in which photos agree: below nothing is believed, above all
-SHARE_WINDOW = 0.2  # side of that neighbourhood, of the object's extent in the photo
+NEAR_LOW, NEAR_HIGH = 0.4, 0.7  # share of a neighbourhood with sure matches that agree: from nothing to all is believed
+NEAR = 0.2  # side of that neighbourhood, of the object's extent in the photo
+PHOTO_LOW, PHOTO_HIGH = 0.5, 0.75  # likewise of a whole photo, with possible matches
 SPREAD, TRUST = 2.0, 0.7  # see `fuse_depths`: more would leave the hull's ridges on flat faces
 
 
@@ -47,8 +48,10 @@ def carve_hollows(  # noqa: PLR0913  # one per input
 ) -> Float[Tensor, "nx ny nz"]:
     """The hull's signed distance, pushed in to the surface that the photos agree on.
 
-    Mirrors and gloss show depths that few photos share. They are found where correlation is high only by chance, so a
-    depth counts only where photos agree on most of its neighbourhood; elsewhere the hull stays.
+    Mirrors and gloss show depths that few photos share, and that correlate by chance. So a depth counts only where
+    sure matches agree on most of its neighbourhood; elsewhere the hull stays. Relief that glitters correlates badly
+    everywhere, and yet its photos agree nearly everywhere on depths, which chance does not: in a photo most of which
+    agrees with others, weak matches count as well (a gold cape: 79 % of it instead of 13 %).
 
     Args:
         capture: Photos with masks.
@@ -71,11 +74,15 @@ def carve_hollows(  # noqa: PLR0913  # one per input
         for result in found:
             progress(len(maps) / len(views), f"depth of photo {len(maps) + 1} of {len(views)}")
             maps.append(result)
-    depths = [np.where(m.cost < MAX_COST, m.depth, 0).astype(np.float32) for m in maps]
-    weights = [_weight(views, depths, angle, k, TOLERANCE * grid.spacing) for k in range(len(views))]
+    sure, possible = ([np.where(m.cost < c, m.depth, 0).astype(np.float32) for m in maps] for c in (SURE, POSSIBLE))
+    close = TOLERANCE * grid.spacing
+    weights = [
+        np.maximum(_weight_near(views, sure, angle, k, close), _weight_in_photo(views, possible, angle, k, close))
+        for k in range(len(views))
+    ]
     shown = sum(float((v.near > 0).sum()) for v in views)
     context.metrics["stereo_share"] = sum(float((w > 0).sum()) for w in weights) / max(1.0, shown)
-    believed = [np.where(w > 0, d, 0).astype(np.float32) for w, d in zip(weights, depths, strict=True)]
+    believed = [np.where(w > 0, d, 0).astype(np.float32) for w, d in zip(weights, possible, strict=True)]
     return fuse_depths(
         grid,
         hull,
@@ -135,22 +142,46 @@ def _compared(angle: Float[np.ndarray, "views views"], lights: list[int], view: 
     return sorted(others, key=lambda k: abs(angle[view, k] - BEST_ANGLE))[:COMPARED]
 
 
-def _weight(
+def _weight_near(
     views: list[StereoView],
     depths: list[Float[np.ndarray, "_ _"]],
     angle: Float[np.ndarray, "views views"],
     view: int,
-    tolerance: float,
+    close: float,
 ) -> Float[np.ndarray, "height width"]:
     """How far each pixel's depth is believed, in [0, 1]: by how many others show it, and by its neighbourhood."""
+    shown = views[view].near > 0
+    agreeing = _agreeing(views, depths, angle, view, close)
+    side = 2 * round(0.5 * NEAR * float(shown.sum()) ** 0.5) + 1
+    around = uniform_filter((agreeing > 0).astype(np.float32), side, mode="constant")
+    around /= uniform_filter(shown.astype(np.float32), side, mode="constant").clip(1e-6)
+    return np.clip((around - NEAR_LOW) / (NEAR_HIGH - NEAR_LOW), 0, 1) * agreeing
+
+
+def _weight_in_photo(
+    views: list[StereoView],
+    depths: list[Float[np.ndarray, "_ _"]],
+    angle: Float[np.ndarray, "views views"],
+    view: int,
+    close: float,
+) -> Float[np.ndarray, "height width"]:
+    """As `_weight_near`, by the whole photo instead of the neighbourhood."""
+    agreeing = _agreeing(views, depths, angle, view, close)
+    share = float((agreeing > 0).sum()) / max(1.0, float((views[view].near > 0).sum()))
+    return agreeing * np.float32(np.clip((share - PHOTO_LOW) / (PHOTO_HIGH - PHOTO_LOW), 0, 1))
+
+
+def _agreeing(
+    views: list[StereoView],
+    depths: list[Float[np.ndarray, "_ _"]],
+    angle: Float[np.ndarray, "views views"],
+    view: int,
+    close: float,
+) -> Float[np.ndarray, "height width"]:
+    """The share of the nearest photos that show a pixel's depth, up to `close` world units; 0 where they are few."""
     nearest = [k for k in np.argsort(angle[view], kind="stable") if k != view][:CHECKED]
     count = agreement(
-        views[view].camera, depths[view], [views[k].camera for k in nearest], [depths[k] for k in nearest], tolerance
+        views[view].camera, depths[view], [views[k].camera for k in nearest], [depths[k] for k in nearest], close
     )
-    shown = views[view].near > 0
-    agreed = (count >= AGREEING) & shown
-    side = 2 * round(0.5 * SHARE_WINDOW * float(shown.sum()) ** 0.5) + 1
-    around = uniform_filter(agreed.astype(np.float32), side, mode="constant")
-    around /= uniform_filter(shown.astype(np.float32), side, mode="constant").clip(1e-6)
-    share = np.clip((around - SHARE_LOW) / (SHARE_HIGH - SHARE_LOW), 0, 1)
-    return (share * agreed * np.minimum(count, CHECKED) / CHECKED).astype(np.float32)
+    count[(count < AGREEING) | (views[view].near <= 0)] = 0
+    return np.minimum(count, CHECKED) / CHECKED
