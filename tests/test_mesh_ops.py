@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
 from pipeline.geometry.mesh_ops import (
+    drop_opposite,
     drop_unused,
     face_components,
     face_normals,
@@ -150,3 +151,18 @@ def test_creases_split_where_the_surface_bends_and_nowhere_else() -> None:
     vertices, split = split_at_creases(surface, faces, crease_deg=1.0)
     assert len(vertices) > 2 * len(surface) and torch.equal(vertices[split], surface[faces])
     assert has_border(surface, faces[1:]) and not has_border(vertices, split)
+
+
+def test_triangles_back_to_back_go_and_nothing_else():
+    pillow = torch.tensor([[8, 10, 9], [9, 10, 8], [9, 8, 10], [10, 8, 9]])  # twice there and back
+    kept = drop_opposite(torch.cat([pillow[:2], CUBE_FACES, pillow[2:], CUBE_FACES[:1]]))
+    assert kept.tolist() == [*CUBE_FACES.tolist(), CUBE_FACES[0].tolist()]
+    assert drop_opposite(torch.zeros(0, 3, dtype=torch.int64)).shape == (0, 3)
+
+
+def test_normals_that_cancel_are_those_of_one_side():
+    """A sheet with triangles on both sides has a normal, of which lights and exporters need one."""
+    sheet = torch.tensor([[0, 1, 3], [0, 3, 2]])
+    normals = vertex_normals(CUBE.float(), torch.cat([sheet, sheet[:, [0, 2, 1]]]))[:4]
+    assert (normals[:, 0].abs() == 1).all()
+    assert (normals[:, 1:] == 0).all()

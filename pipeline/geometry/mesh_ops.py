@@ -46,6 +46,18 @@ def keep_solid_parts(
     return kept_vertices, kept_faces, int((~keep).sum())
 
 
+def drop_opposite(faces: Int[Tensor, "faces 3"]) -> Int[Tensor, "kept 3"]:
+    """The faces without those that lie back to back on the same vertices: they enclose nothing and have no normal."""
+    turned = torch.stack([faces, faces[:, [1, 2, 0]], faces[:, [2, 0, 1]]], 1)
+    turned = turned[torch.arange(len(faces)), faces.argmin(1)]  # the least vertex first; two cycles are left
+    backward = turned[:, 1] > turned[:, 2]
+    turned[backward] = turned[backward][:, [0, 2, 1]]
+    _, group = torch.unique(turned, dim=0, return_inverse=True)
+    net = torch.zeros(int(group.max()) + 1 if len(group) else 0, dtype=torch.int64)
+    net.index_add_(0, group, 1 - 2 * backward.long())
+    return faces[net[group] != 0]
+
+
 def drop_unused(
     vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]
 ) -> tuple[Float[Tensor, "used 3"], Int[Tensor, "faces 3"]]:

@@ -11,10 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pipeline.geometry.mesh_ops import face_normals
 from pipeline.scene import Mesh
 
 _CHUNKS = 8  # sums over the faces, fixed so that the bits do not depend on the threads
 _LEAST = 1e-12  # of a length: as torch's normalize
+_CANCELLED = 1e-6  # of a sum of unit normals times angles
 _FILTER_ROUNDS, _FILTER_ANGLE = 4, 0.1  # the angle in radians: larger ones are edges
 _STRAIGHT = 1 - 1e-7  # of a cosine: angles of 0 and 180 degrees have no slope
 
@@ -22,15 +24,33 @@ _STRAIGHT = 1 - 1e-7  # of a cosine: angles of 0 and 180 degrees have no slope
 def vertex_normals(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "vertices 3"]:
     """Unit vertex normals: face normals weighted by the angle at the vertex (Thuermer and Wuethrich 1998).
 
+    Where these cancel, as on a sheet with triangles on both its sides, one of the faces gives the normal.
+
     Raises:
         IndexError: When a face names a vertex that is not there.
     """
     if vertices.device.type != "cpu":
-        return normalize(angle_weighted_normals(vertices, faces), dim=-1)
+        return normalize(_with_a_side(angle_weighted_normals(vertices, faces), vertices, faces), dim=-1)
     if faces.numel() and not 0 <= int(faces.min()) <= int(faces.max()) < len(vertices):
         raise IndexError(f"faces index vertices {int(faces.min())} to {int(faces.max())}, there are {len(vertices)}")
     total: Tensor = _AngleWeighted.apply(vertices, faces)
-    return normalize(total, dim=-1)
+    return normalize(_with_a_side(total, vertices, faces), dim=-1)
+
+
+def _with_a_side(
+    total: Float[Tensor, "vertices 3"], vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]
+) -> Float[Tensor, "vertices 3"]:
+    """Sums of normals, where they cancel that of the last face around."""
+    cancelled = total.detach().abs().amax(1) < _CANCELLED
+    if not bool(cancelled.any()):
+        return total
+    with torch.no_grad():
+        of_face = face_normals(vertices, faces)
+        side = torch.zeros_like(total)
+        for corner in range(3):
+            some = cancelled[faces[:, corner]]
+            side[faces[some, corner]] = normalize(of_face[some], dim=-1)
+    return torch.where(cancelled[:, None], side, total)
 
 
 def shading_normals(mesh: Mesh) -> Float[Tensor, "vertices 3"]:
