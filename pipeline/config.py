@@ -57,6 +57,8 @@ class GeometryConfig:
         grid_resolution: Grid points along the longest side of the object's box.
         stereo: Whether hollows that no outline shows are looked for by comparing the photos.
         stereo_px: Pixels of a photo that the object covers when photos are compared, on average.
+        stereo_compared: Photos that each is compared with.
+        stereo_sweeps: Passes over each photo, in which depths spread from pixel to pixel.
         max_faces: Triangle budget after decimation.
         dissent: Share of the views that may be overruled about a point of the hull; 0 trusts every mask, none
             takes the share that the masks stage measured.
@@ -71,6 +73,8 @@ class GeometryConfig:
     grid_resolution: int = 193
     stereo: bool = True
     stereo_px: int = 50_000
+    stereo_compared: int = 5
+    stereo_sweeps: int = 3
     max_faces: int = 100_000
     dissent: float | None = None
     min_component: float = 1e-3
@@ -86,6 +90,8 @@ class GeometryConfig:
         require(self, "joint_px", low=16, high=8192)
         require(self, "grid_resolution", low=17, high=513)
         require(self, "stereo_px", low=1000, high=10_000_000)
+        require(self, "stereo_compared", low=2, high=32)
+        require(self, "stereo_sweeps", low=1, high=32)
         require(self, "max_faces", low=100, high=5_000_000)
         if self.dissent is not None:
             require(self, "dissent", low=0.0, high=0.5)

@@ -29,7 +29,7 @@ LAYERS = (
     ("scene",),
     ("geometry", "raster"),
     ("shading", "formats"),
-    ("losses", "metrics", "preview"),
+    ("losses", "metrics", "preview", "adam"),
     ("config", "discovery"),
     ("runtime", "warmup", "memory"),
     ("workspace",),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from pipeline.config import GeometryConfig
 from pipeline.formats import images
 from pipeline.geometry.depth_fusion import WALL, fuse_depths, within_hull
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
@@ -155,7 +156,13 @@ def _carved(capture: Capture, folder: Path) -> tuple[TetGrid, torch.Tensor, torc
     context, _ = make_context(folder)
     mesh = Mesh(vertices=vertices.float(), faces=faces)
     carved = carve_hollows(
-        capture, grid, hull, mesh, object_px=6000, context=context, progress=lambda _part, _note: None
+        capture,
+        grid,
+        hull,
+        mesh,
+        config=GeometryConfig(stereo_px=6000),
+        context=context,
+        progress=lambda _part, _note: None,
     )
     return grid, hull, carved, dict(context.metrics)
 

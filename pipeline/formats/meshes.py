@@ -5,10 +5,10 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import trimesh
 from jaxtyping import Float64, Int64
 
 from pipeline.errors import InputError, UsageError
@@ -18,6 +18,9 @@ from pipeline.formats.gltf_vertices import cross_products, first_of_equal
 from pipeline.frames import uv_from_bottom_left
 from pipeline.geometry.mesh_ops import split_at_creases
 from pipeline.scene import Mesh
+
+if TYPE_CHECKING:
+    import trimesh
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
 CREASE_DEG = 45.0
@@ -71,6 +74,8 @@ def read_mesh(path: Path) -> MeshFile:
 
 def _parsed(data: bytes, path: Path) -> tuple[Mesh, bool]:
     """An OBJ or PLY file by trimesh, which gets bytes and so opens no other file; and whether it tells normals."""
+    import trimesh  # takes a second, and few runs bring a mesh
+
     kind = path.suffix.lower().removeprefix(".")
     try:
         loaded = trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False, skip_materials=True)
@@ -90,7 +95,7 @@ def _parsed(data: bytes, path: Path) -> tuple[Mesh, bool]:
     return mesh, all("vertex_normals" in part._cache for part in parts)
 
 
-def _written_normals(part: trimesh.Trimesh) -> Float64[np.ndarray, "corners 3"]:
+def _written_normals(part: "trimesh.Trimesh") -> Float64[np.ndarray, "corners 3"]:
     """The normals that stand in the file; zero without, so that vertices join by their position alone."""
     if "vertex_normals" in part._cache:  # asked otherwise, trimesh makes some up
         return np.asarray(part.vertex_normals, np.float64)

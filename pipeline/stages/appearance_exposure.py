@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pipeline.adam import Adam
 from pipeline.stages.appearance_pixels import Pixels, occurring
 
 UNLOCK_AT = 0.4  # share of the steps after which gains are fitted: when the light explains what light can explain
@@ -37,7 +38,7 @@ class Exposure:
         self.views = [occurring(pixels.view) for pixels in under if pixels.view is not None] if known else []
         count = max((int(views.max()) + 1 for views in self.views), default=0)
         self.log_gain = torch.zeros(count, 3, device=under[0].uv.device).requires_grad_()
-        self.optimizer = torch.optim.Adam([self.log_gain], lr=RATE)
+        self.optimizer = Adam([self.log_gain], rate=RATE)
         self.free, self.spread = False, 0.0
 
     @property
@@ -82,7 +83,6 @@ class Exposure:
         """Follow the gradient of the loss, which `backward` has left."""
         if self.free:
             self.optimizer.step()
-            self.optimizer.zero_grad()
             self._center()
 
     @torch.no_grad()
@@ -92,7 +92,7 @@ class Exposure:
 
     def state(self) -> dict[str, Tensor]:
         """Its tensors by name; the entries share memory with it."""
-        moments = {f"adam.{k}": torch.as_tensor(v) for k, v in self.optimizer.state[self.log_gain].items()}
+        moments = {f"adam.{k}": v for k, v in self.optimizer.state[self.log_gain].items()}
         return {"log_gain": self.log_gain.data, "free": torch.tensor([self.free, self.spread])} | moments
 
     def restore(self, saved: dict[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pipeline.adam import Adam
 from pipeline.color import srgb_from_linear
 from pipeline.config import AppearanceConfig
 from pipeline.formats.tensors import load_checkpoint, save_checkpoint
@@ -113,7 +114,7 @@ class AppearanceFit:
         self.lights = [FittedLight(config, own) for own in self.under]
         self.exposure = Exposure(self.under, config.exposure)
         fitted = [parameter for light in self.lights for parameter in light.parameters.values()]
-        self.optimizer = torch.optim.Adam(fitted, fused=True)
+        self.optimizer = Adam(fitted, rate=config.learning_rate_light)
 
     def take_pixels(self, pixels: Pixels, held_out: Pixels | None = None) -> None:
         """Go on with other pixels of the same photos: of cameras or a mesh that were refined.
@@ -174,10 +175,9 @@ class AppearanceFit:
         loss = photometric + self._material_priors(values, beside) + self.lights[turn].priors()
         if bends is not None:
             loss = loss + self.normals.priors(bends[: len(batch)], bends[len(batch) :])
-        self.optimizer.zero_grad()
         loss.backward()
         slowing = math.prod(SLOWER for part in SLOWER_FROM if self.step >= round(part * self.config.steps))
-        self.optimizer.param_groups[0]["lr"] = slowing * self.config.learning_rate_light
+        self.optimizer.rate = slowing * self.config.learning_rate_light
         self.optimizer.step()
         self.exposure.step()
         read.learn(rate=slowing * self.config.learning_rate_maps)
@@ -312,7 +312,7 @@ class AppearanceFit:
             state |= {f"lights.{k}.{name}": value for name, value in light.state().items()}
             for what, parameter in light.parameters.items():
                 moments = self.optimizer.state[parameter].items()
-                state |= {f"optimizer.{k}.{what}.{name}": torch.as_tensor(value) for name, value in moments}
+                state |= {f"optimizer.{k}.{what}.{name}": value for name, value in moments}
         return state | {f"exposure.{name}": value for name, value in self.exposure.state().items()}
 
     def _checkpoint(self, path: Path, refinement: Refinement | None) -> None:

@@ -19,7 +19,7 @@ from pipeline.stages.appearance_pixels import Pixels
 
 ROUGHNESS = (0.12, 0.2, 0.3, 0.42, 0.56, 0.72, 0.9)
 METALLIC = (0.0, 0.25, 0.5, 0.75, 1.0)  # between the ends: texels that show both
-SEARCH_PIXELS = 400_000
+SEARCH_PIXELS, CELL_PIXELS = (100_000, 400_000), 8  # the least and the most in all, and for each cell of the maps
 CHUNK = 65_536
 MIN_PIXELS = 2  # of a cell to take part
 NEIGHBOURS, REACH = 25, 0.008  # cells that vote together: Gaussian of their distance, shares of the diagonal
@@ -54,7 +54,8 @@ def reconsider(under: list[Pixels], lights: list[FittedLight], maps: TexturePyra
         maps: The present material.
         shadows: What the mesh hides from itself; none takes neighbours in the texture for neighbours.
     """
-    share = SEARCH_PIXELS / max(SEARCH_PIXELS, sum(len(pixels) for pixels in under))
+    wanted = min(max(CELL_PIXELS * len(maps.levels[1]), SEARCH_PIXELS[0]), SEARCH_PIXELS[1])
+    share = wanted / max(wanted, sum(len(pixels) for pixels in under))
     some = [pixels.batch(slice(max(1, int(share * len(pixels))))) for pixels in under]
     cells, cell_of = torch.unique(torch.cat([maps.cells(pixels.uv) for pixels in some]), return_inverse=True)
     place = torch.cat([pixels.uv if shadows is None else pixels.positions(shadows.vertices) for pixels in some])

@@ -64,7 +64,7 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
             grid,
             sdf,
             Mesh(vertices=vertices.float(), faces=faces),
-            object_px=config.stereo_px,
+            config=config,
             context=context,
             progress=lambda part, note: context.progress(0.3 + 0.6 * part, note),
         )

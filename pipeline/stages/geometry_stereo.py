@@ -10,6 +10,7 @@ from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from pipeline.color import srgb_from_linear
+from pipeline.config import GeometryConfig
 from pipeline.formats import images
 from pipeline.formats.resample import resize
 from pipeline.formats.views import read_view_image
@@ -25,7 +26,6 @@ from pipeline.workspace import StageContext
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 INSIDE = 0.9  # coverage of a pixel that shows the object alone
 LEAST_ANGLE, BEST_ANGLE, MOST_ANGLE = 8.0, 20.0, 50.0  # degrees between the rays of two photos that are compared
-COMPARED, SWEEPS = 5, 3  # photos that each is compared with, and passes over it
 REACH = 0.5  # how deep inside of the hull a surface is looked for, of the box' diagonal
 SURE, POSSIBLE = 0.2, 0.5  # cost of a match, 1 - correlation, up to which it counts by itself; and at all
 CHECKED, AGREEING = 10, 3  # of the nearest photos so many are asked, and so many must show the same depth
@@ -42,7 +42,7 @@ def carve_hollows(  # noqa: PLR0913  # one per input
     hull: Float[Tensor, "nx ny nz"],
     mesh: Mesh,
     *,
-    object_px: int,
+    config: GeometryConfig,
     context: StageContext,
     progress: Callable[[float, str], None],
 ) -> Float[Tensor, "nx ny nz"]:
@@ -58,22 +58,13 @@ def carve_hollows(  # noqa: PLR0913  # one per input
         grid: The points of `hull`.
         hull: Signed distance to the hull, world units, negative inside.
         mesh: The hull's surface.
-        object_px: The photos are shrunk until the object covers so many pixels of one, on average.
+        config: The photos are shrunk until the object covers `stereo_px` of one, on average.
         context: Takes `stereo_share`, the share of the object's pixels whose depth is believed.
         progress: Told the share done and a note.
     """
-    views = _stereo_views(capture, mesh, grid.spacing, object_px, context.runtime.rasterizer)
+    views = _stereo_views(capture, mesh, grid.spacing, config.stereo_px, context.runtime.rasterizer)
     angle = _angles(capture)
-    lights = [v.light_index for v in capture.views]
-    maps: list[DepthMap] = []
-    with ThreadPoolExecutor(context.runtime.threads) as pool:
-        found = pool.map(
-            lambda k: match_view(views[k], [views[j] for j in _compared(angle, lights, k)], sweeps=SWEEPS, seed=k),
-            range(len(views)),
-        )
-        for result in found:
-            progress(len(maps) / len(views), f"depth of photo {len(maps) + 1} of {len(views)}")
-            maps.append(result)
+    maps = _matched(views, _compared(capture, angle, config.stereo_compared), config, context.runtime.threads, progress)
     sure, possible = ([np.where(m.cost < c, m.depth, 0).astype(np.float32) for m in maps] for c in (SURE, POSSIBLE))
     close = TOLERANCE * grid.spacing
     weights = [
@@ -132,14 +123,32 @@ def _angles(capture: Capture) -> Float[np.ndarray, "views views"]:
     return torch.rad2deg(torch.acos((directions @ directions.mT).clamp(-1, 1))).numpy()
 
 
-def _compared(angle: Float[np.ndarray, "views views"], lights: list[int], view: int) -> list[int]:
-    """The photos under the same light that see the object from about `BEST_ANGLE` aside."""
-    others = [
-        k
-        for k in range(len(angle))
-        if k != view and lights[k] == lights[view] and LEAST_ANGLE <= angle[view, k] <= MOST_ANGLE
-    ]
-    return sorted(others, key=lambda k: abs(angle[view, k] - BEST_ANGLE))[:COMPARED]
+def _compared(capture: Capture, angle: Float[np.ndarray, "views views"], count: int) -> list[list[int]]:
+    """For each photo those under the same light that see the object from about `BEST_ANGLE` aside."""
+    light = np.array([view.light_index for view in capture.views])
+    fit = (light[:, None] == light) & (angle >= LEAST_ANGLE) & (angle <= MOST_ANGLE) & ~np.eye(len(light), dtype=bool)
+    nearest = np.argsort(np.abs(angle - BEST_ANGLE), axis=1, kind="stable")
+    return [[int(k) for k in order if fit[own, k]][:count] for own, order in enumerate(nearest)]
+
+
+def _matched(
+    views: list[StereoView],
+    compared: list[list[int]],
+    config: GeometryConfig,
+    threads: int,
+    progress: Callable[[float, str], None],
+) -> list[DepthMap]:
+    """The depth maps of all photos, a photo for each thread at a time."""
+
+    def match(own: int) -> DepthMap:
+        return match_view(views[own], [views[k] for k in compared[own]], sweeps=config.stereo_sweeps, seed=own)
+
+    maps: list[DepthMap] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for result in pool.map(match, range(len(views))):
+            progress(len(maps) / len(views), f"depth of photo {len(maps) + 1} of {len(views)}")
+            maps.append(result)
+    return maps
 
 
 def _weight_near(
