@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.geometry.visual_hull import MIN_SEEN, hull_box
+from pipeline.geometry.visual_hull import COARSE, MIN_SEEN, hull_box
 from pipeline.scene import Camera
 
 LAX = 0.1  # share of the views that may be overruled while it is only asked how far to look
@@ -31,7 +31,7 @@ def search_box(
     """
     for _ in range(MAX_DOUBLINGS):
         reach = _doubled(start)
-        box = hull_box(cameras, distances, start, dissent=LAX)
+        box = hull_box(cameras, distances, start, dissent=LAX, resolutions=COARSE)
         if box is not None and bool((box[0] > reach[0]).all() and (box[1] < reach[1]).all()):
             break
         start = reach

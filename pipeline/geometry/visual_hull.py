@@ -17,6 +17,7 @@ from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.scene import Camera
 
 BAND = 3.0  # cells from the surface within which marching tetrahedra and stereo ask for distances
+FINE, COARSE = (65, 65, 97), (33, 49)  # grids on which a box is found: the object's own, or where to look
 GOLDEN = (math.sqrt(5) - 1) / 2
 MIN_SEEN = 0.5  # a point outside the frame of more than half of the photos is not of the object
 
@@ -124,14 +125,22 @@ def hull_box(
     start: Float[Tensor, "2 3"],
     *,
     dissent: float = 0.0,
+    resolutions: tuple[int, ...] = FINE,
 ) -> Float[Tensor, "2 3"] | None:
     """The box of the hull, padded by 3 %, found on coarse grids from twice the box `start` inwards.
+
+    Args:
+        cameras: One per mask, for the mask's own size.
+        distances: `outline.mask_distance` of each mask.
+        start: The box that is searched, when it is doubled.
+        dissent: Share of the views that frame a point which may exclude it without effect.
+        resolutions: Of the grids, each in the box that the one before found: coarse ones find a looser box, sooner.
 
     Returns:
         The box, or none when no point is inside every mask.
     """
     box = torch.stack([start.mean(0) - (start[1] - start[0]), start.mean(0) + (start[1] - start[0])])
-    for resolution in (65, 65, 97):
+    for resolution in resolutions:
         grid = grid_in_box(box, resolution=resolution)
         # a cell may hold a part thinner than the cell: count points within half a cell's diagonal
         reach = 0.5 * math.sqrt(3) * grid.spacing

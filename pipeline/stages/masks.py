@@ -162,7 +162,7 @@ def _summary(capture: Capture) -> str:
 
 STAGE = Stage(
     name="masks",
-    version=7,
+    version=8,
     compute=complete_masks,
     save=capture_json.save,
     load=capture_json.load,

@@ -42,12 +42,17 @@ def measure_dissent(
         return 0.0, 0.0
     grid = grid_in_box(box, resolution=RESOLUTION)
     scores: dict[int, tuple[float, float, float]] = {}
+    before = 0.0
     for share in CANDIDATES:
         views = int(share * len(cameras))  # small captures: several shares mean the same number of views
-        if views not in scores:
-            ious = sorted(_silhouette_ious(cameras, distances, grid, rasterizer, dissent=share))
-            fitting = ious[int(WRONG * len(ious)) :]
-            scores[views] = (sum(fitting) / len(fitting), share, sum(ious) / len(ious))
+        if views in scores:
+            continue
+        ious = sorted(_silhouette_ious(cameras, distances, grid, rasterizer, dissent=share))
+        fitting = ious[int(WRONG * len(ious)) :]
+        scores[views] = (sum(fitting) / len(fitting), share, sum(ious) / len(ious))
+        if scores[views][0] < before - TOLERANCE:
+            break  # too lax already, and laxer hulls are fatter still
+        before = scores[views][0]
     best = max(score for score, _, _ in scores.values())
     return next((share, iou) for _, (score, share, iou) in sorted(scores.items()) if score >= best - TOLERANCE)
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from pipeline.geometry.hull_of_others import rank_exclusions
 from pipeline.geometry.tet_grid import grid_in_box
-from pipeline.geometry.visual_hull import hull_box
+from pipeline.geometry.visual_hull import COARSE, hull_box
 from pipeline.scene import Camera
 from pipeline.stages.masks_views import in_parallel
 
@@ -101,7 +101,7 @@ def _silhouettes(
     """Silhouettes of the hull of the `kept` masks, each without its own view."""
     inner = [m for m, k in zip(masks, kept, strict=True) if k]
     cameras, distances = [m.camera for m in inner], [m.distance for m in inner]
-    box = hull_box(cameras, distances, start, dissent=dissent)
+    box = hull_box(cameras, distances, start, dissent=dissent, resolutions=COARSE)
     if box is None:
         return None
     pad = MARGIN * (box[1] - box[0]).max()
