@@ -103,20 +103,21 @@ class UnwrapConfig:
     """Texture coordinates.
 
     Attributes:
-        method: Which unwrapper goes first, "xatlas" or "uvunwrap"; the other one is the fall-back.
+        method: Which unwrapper goes first, "uvunwrap" or "xatlas"; the other one is the fall-back. 100 000 triangles
+            take uvunwrap 3 s and xatlas 60 to 140, for assets that are no better.
         pack_px: Texture size for which charts are packed.
         padding_px: Gap between charts at that size.
         timeout_s: Limit for the child process; xatlas' time explodes on noisy meshes.
     """
 
-    method: str = "xatlas"
+    method: str = "uvunwrap"
     pack_px: int = 1024
     padding_px: int = 4
     timeout_s: float = 120.0
 
     def __post_init__(self) -> None:
         """Check the values."""
-        choose(self, "method", ("xatlas", "uvunwrap"))
+        choose(self, "method", ("uvunwrap", "xatlas"))
         require(self, "pack_px", low=64, high=16_384)
         require(self, "padding_px", low=0, high=64)
         require(self, "timeout_s", low=1, high=1e6)

@@ -66,7 +66,7 @@ def test_whole_numbers_pass_as_floats_but_not_the_other_way() -> None:
         ("appearance.steps=[1,2]", "is not int"),
         ("appearance.steps=0", "appearance.steps=0 is outside 1 .. 1e+06"),
         ("poses.min_registered=nan", "poses.min_registered=nan is outside 0 .. 1"),
-        ("unwrap.method=magic", "unwrap.method='magic' is not one of xatlas, uvunwrap"),
+        ("unwrap.method=magic", "unwrap.method='magic' is not one of uvunwrap, xatlas"),
         ("quality=best", "quality/best"),
         ("hydra.run.dir=/tmp/x", "hydra"),
         ("hydra/launcher=basic", "hydra"),

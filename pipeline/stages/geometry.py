@@ -113,4 +113,4 @@ def _summary(mesh: Mesh) -> str:
     return f"{len(mesh.faces)} triangles"
 
 
-STAGE = Stage(name="geometry", version=7, compute=shape, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="geometry", version=8, compute=shape, save=_save, load=_load, summary=_summary)

@@ -32,7 +32,8 @@ CHECKED, AGREEING = 10, 3  # of the nearest photos so many are asked, and so man
 TOLERANCE, TRUNCATION = 0.5, 2.0  # cells: how close depths must be; how far from them the surface's distance is told
 NEAR_LOW, NEAR_HIGH = 0.4, 0.7  # share of a neighbourhood with sure matches that agree: from nothing to all is believed
 NEAR = 0.2  # side of that neighbourhood, of the object's extent in the photo
-PHOTO_LOW, PHOTO_HIGH = 0.5, 0.75  # likewise of a whole photo, with possible matches
+SCARCE = 0.5  # share of the object in a photo with believed depths, below which possible matches are asked, too
+PHOTO_LOW, PHOTO_HIGH = 0.5, 0.75  # share of a whole photo with possible matches that agree, likewise
 SPREAD, TRUST = 2.0, 0.7  # see `fuse_depths`: more would leave the hull's ridges on flat faces
 
 
@@ -50,8 +51,8 @@ def carve_hollows(  # noqa: PLR0913  # one per input
 
     Mirrors and gloss show depths that few photos share, and that correlate by chance. So a depth counts only where
     sure matches agree on most of its neighbourhood; elsewhere the hull stays. Relief that glitters correlates badly
-    everywhere, and yet its photos agree nearly everywhere on depths, which chance does not: in a photo most of which
-    agrees with others, weak matches count as well (a gold cape: 79 % of it instead of 13 %).
+    everywhere, and yet its photos agree nearly everywhere on depths, which chance does not: in a photo with few sure
+    matches, most of which agrees with others, weak ones count as well (a gold cape: 79 % of it instead of 13 %).
 
     Args:
         capture: Photos with masks.
@@ -67,10 +68,10 @@ def carve_hollows(  # noqa: PLR0913  # one per input
     maps = _matched(views, _compared(capture, angle, config.stereo_compared), config, context.runtime.threads, progress)
     sure, possible = ([np.where(m.cost < c, m.depth, 0).astype(np.float32) for m in maps] for c in (SURE, POSSIBLE))
     close = TOLERANCE * grid.spacing
-    weights = [
-        np.maximum(_weight_near(views, sure, angle, k, close), _weight_in_photo(views, possible, angle, k, close))
-        for k in range(len(views))
-    ]
+    weights = [_weight_near(views, sure, angle, k, close) for k in range(len(views))]
+    for k, weight in enumerate(weights):
+        if _share(weight, views[k]) < SCARCE:
+            weights[k] = np.maximum(weight, _weight_in_photo(views, possible, angle, k, close))
     shown = sum(float((v.near > 0).sum()) for v in views)
     context.metrics["stereo_share"] = sum(float((w > 0).sum()) for w in weights) / max(1.0, shown)
     believed = [np.where(w > 0, d, 0).astype(np.float32) for w, d in zip(weights, possible, strict=True)]
@@ -176,8 +177,13 @@ def _weight_in_photo(
 ) -> Float[np.ndarray, "height width"]:
     """As `_weight_near`, by the whole photo instead of the neighbourhood."""
     agreeing = _agreeing(views, depths, angle, view, close)
-    share = float((agreeing > 0).sum()) / max(1.0, float((views[view].near > 0).sum()))
+    share = _share(agreeing, views[view])
     return agreeing * np.float32(np.clip((share - PHOTO_LOW) / (PHOTO_HIGH - PHOTO_LOW), 0, 1))
+
+
+def _share(weight: Float[np.ndarray, "height width"], view: StereoView) -> float:
+    """Share of the object's pixels that have a weight."""
+    return float((weight > 0).sum()) / max(1.0, float((view.near > 0).sum()))
 
 
 def _agreeing(
