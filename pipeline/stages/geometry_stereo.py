@@ -66,20 +66,14 @@ def carve_hollows(  # noqa: PLR0913  # one per input
     views = _stereo_views(capture, mesh, grid.spacing, config.stereo_px, context.runtime.rasterizer)
     angle = _angles(capture)
     maps = _matched(views, _compared(capture, angle, config.stereo_compared), config, context.runtime.threads, progress)
-    sure, possible = ([np.where(m.cost < c, m.depth, 0).astype(np.float32) for m in maps] for c in (SURE, POSSIBLE))
-    close = TOLERANCE * grid.spacing
-    weights = [_weight_near(views, sure, angle, k, close) for k in range(len(views))]
-    for k, weight in enumerate(weights):
-        if _share(weight, views[k]) < SCARCE:
-            weights[k] = np.maximum(weight, _weight_in_photo(views, possible, angle, k, close))
+    depths, weights = _believed(views, maps, angle, TOLERANCE * grid.spacing)
     shown = sum(float((v.near > 0).sum()) for v in views)
     context.metrics["stereo_share"] = sum(float((w > 0).sum()) for w in weights) / max(1.0, shown)
-    believed = [np.where(w > 0, d, 0).astype(np.float32) for w, d in zip(weights, possible, strict=True)]
     return fuse_depths(
         grid,
         hull,
         [v.camera for v in views],
-        believed,
+        depths,
         weights,
         truncation=TRUNCATION * grid.spacing,
         spread=SPREAD,
@@ -152,33 +146,36 @@ def _matched(
     return maps
 
 
-def _weight_near(
-    views: list[StereoView],
-    depths: list[Float[np.ndarray, "_ _"]],
-    angle: Float[np.ndarray, "views views"],
-    view: int,
-    close: float,
+def _believed(
+    views: list[StereoView], maps: list[DepthMap], angle: Float[np.ndarray, "views views"], close: float
+) -> tuple[list[Float[np.ndarray, "_ _"]], list[Float[np.ndarray, "_ _"]]]:
+    """The depths that count, 0 elsewhere, and by how much, in [0, 1]."""
+    sure, possible = ([np.where(m.cost < c, m.depth, 0).astype(np.float32) for m in maps] for c in (SURE, POSSIBLE))
+    weights = []
+    for k, view in enumerate(views):
+        weight = _where_near_agrees(_agreeing(views, sure, angle, k, close), view)
+        if _share(weight, view) < SCARCE:
+            weight = np.maximum(weight, _where_photo_agrees(_agreeing(views, possible, angle, k, close), view))
+        weights.append(weight)
+    return [np.where(w > 0, d, 0).astype(np.float32) for w, d in zip(weights, possible, strict=True)], weights
+
+
+def _where_near_agrees(
+    agreeing: Float[np.ndarray, "height width"], view: StereoView
 ) -> Float[np.ndarray, "height width"]:
-    """How far each pixel's depth is believed, in [0, 1]: by how many others show it, and by its neighbourhood."""
-    shown = views[view].near > 0
-    agreeing = _agreeing(views, depths, angle, view, close)
+    """`_agreeing`, the less the smaller a share of a pixel's neighbourhood it holds for."""
+    shown = view.near > 0
     side = 2 * round(0.5 * NEAR * float(shown.sum()) ** 0.5) + 1
     around = uniform_filter((agreeing > 0).astype(np.float32), side, mode="constant")
     around /= uniform_filter(shown.astype(np.float32), side, mode="constant").clip(1e-6)
     return np.clip((around - NEAR_LOW) / (NEAR_HIGH - NEAR_LOW), 0, 1) * agreeing
 
 
-def _weight_in_photo(
-    views: list[StereoView],
-    depths: list[Float[np.ndarray, "_ _"]],
-    angle: Float[np.ndarray, "views views"],
-    view: int,
-    close: float,
+def _where_photo_agrees(
+    agreeing: Float[np.ndarray, "height width"], view: StereoView
 ) -> Float[np.ndarray, "height width"]:
-    """As `_weight_near`, by the whole photo instead of the neighbourhood."""
-    agreeing = _agreeing(views, depths, angle, view, close)
-    share = _share(agreeing, views[view])
-    return agreeing * np.float32(np.clip((share - PHOTO_LOW) / (PHOTO_HIGH - PHOTO_LOW), 0, 1))
+    """Likewise, by its share of the whole photo."""
+    return agreeing * np.float32(np.clip((_share(agreeing, view) - PHOTO_LOW) / (PHOTO_HIGH - PHOTO_LOW), 0, 1))
 
 
 def _share(weight: Float[np.ndarray, "height width"], view: StereoView) -> float:
