@@ -21,5 +21,5 @@ def decimate(
     kept_vertices, kept_faces = fast_simplification.simplify(
         vertices.numpy().astype(np.float32), faces.numpy().astype(np.int32), target_count=max_faces, agg=5
     )
-    collapsed = torch.from_numpy(kept_faces.astype(np.int64))  # thin spikes to triangles that lie back to back
+    collapsed = torch.from_numpy(kept_faces.astype(np.int64))  # thin spikes end as triangles back to back
     return torch.from_numpy(kept_vertices).to(vertices.dtype), drop_opposite(collapsed)

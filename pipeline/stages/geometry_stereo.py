@@ -59,7 +59,7 @@ def carve_hollows(  # noqa: PLR0913  # one per input
         grid: The points of `hull`.
         hull: Signed distance to the hull, world units, negative inside.
         mesh: The hull's surface.
-        config: The photos are shrunk until the object covers `stereo_px` of one, on average.
+        config: How large the photos are compared, with how many others, in how many passes.
         context: Takes `stereo_share`, the share of the object's pixels whose depth is believed.
         progress: Told the share done and a note.
     """
