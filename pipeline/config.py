@@ -128,7 +128,7 @@ class AppearanceConfig:
     """Fitting material and light to the photos.
 
     Attributes:
-        texture_px: Texels along an edge of the maps.
+        texture_px: Texels along an edge of the maps, at most; fewer where the photos show no finer detail.
         steps: Optimisation steps.
         batch_px: Random pixels over all views in each step.
         max_pixels: Pixels kept in memory over all views; photos are scaled down to stay below it.
@@ -165,7 +165,7 @@ class AppearanceConfig:
         checkpoint_steps: A checkpoint is written every so many steps.
     """
 
-    texture_px: int = 1024
+    texture_px: int = 2048
     steps: int = 1000
     batch_px: int = 32_768
     max_pixels: int = 12_000_000

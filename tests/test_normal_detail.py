@@ -16,7 +16,7 @@ from pipeline.shading.prefilter import prefilter
 from pipeline.shading.shade import shade
 from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_normals import NormalDetail
-from tests.test_appearance_fit import CONFIG, GLOSSY, MATT, photograph, studio
+from tests.test_appearance_fit import CONFIG, GLOSSY, GOLD, MATT, photograph, studio
 
 RELIEF = replace(CONFIG, steps=160, parsimony=0.0, metal_search=False)
 
@@ -25,11 +25,11 @@ def degrees(first, second):
     return torch.rad2deg(torch.acos((first * second).sum(1).clamp(-1, 1)))
 
 
-def embossed(pixels, paint):
-    """The pixels of a ball of one paint with waves of 8 degrees that the mesh does not have, and its true normals."""
+def embossed(pixels, paint, steepness=8):
+    """The pixels of a ball of one paint with waves of some degrees that the mesh does not have, and its true normals."""
     around = torch.atan2(pixels.normal[:, 0], pixels.normal[:, 2])
     east = normalize(torch.stack([pixels.normal[:, 2], 0 * around, -pixels.normal[:, 0]], 1), dim=1)
-    normal = normalize(pixels.normal + math.tan(math.radians(8)) * torch.sin(6 * around)[:, None] * east, dim=1)
+    normal = normalize(pixels.normal + math.tan(math.radians(steepness)) * torch.sin(6 * around)[:, None] * east, dim=1)
     color = shade(
         prefilter(studio()),
         base_color=paint[:3].expand_as(normal),
@@ -45,11 +45,20 @@ def shown(fit, pixels):
     return normalize(pixels.normal + fit.normals.bends(fit.normals.texture(pixels.uv)), dim=1)
 
 
-def fitted(pixels, config):
-    fit = AppearanceFit(pixels, config, texture_px=64, seed=0)
+def fitted(pixels, config, *, metal=False):
+    fit = AppearanceFit(pixels, config, texture_px=64, seed=0, metal=metal)
     for _ in range(config.steps):
         fit.advance()
     return fit
+
+
+def test_metal_bends_as_far_as_its_reflections_say():
+    """A dielectric's settings would leave two thirds of this relief."""
+    pixels, _, _ = photograph(views=24, size_px=64)
+    pixels, truth = embossed(pixels, GOLD, steepness=20)
+    before = float(degrees(pixels.normal, truth).mean())
+    fit = fitted(pixels, RELIEF, metal=True)
+    assert float(degrees(shown(fit, pixels), truth).mean()) < 0.4 * before
 
 
 def test_relief_that_the_mesh_lacks_is_found_from_reflections():

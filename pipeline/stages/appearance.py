@@ -20,7 +20,7 @@ from pipeline.shading.visibility import coarse_light, trace_visibility
 from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
 from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_light import Shadows
-from pipeline.stages.appearance_pixels import PixelSource, hold_out, spared_photo
+from pipeline.stages.appearance_pixels import PixelSource, hold_out, resolved_texture_px, spared_photo
 from pipeline.stages.appearance_preview import LivePreview
 from pipeline.stages.appearance_refine import CameraRefinement
 from pipeline.stages.appearance_start import choose_start
@@ -48,12 +48,13 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     context.progress(0.15, "tracing shadows")
     visibility = trace_visibility(mesh.vertices, mesh.faces, normals)
     shadows = Shadows(visibility=visibility, uvs=vertex_uvs(mesh), vertices=mesh.vertices) if config.shadows else None
+    texture_px = resolved_texture_px(pixels, config.texture_px)
     figures, spared = {"pixels": float(len(pixels))}, spared_photo(pixels)
     pixels, held_out = hold_out(pixels, spared)
     context.progress(0.15, "metal or not, sharp or soft light")
     start = choose_start(pixels, config, shadows, seed)
     config = dataclasses.replace(config, light=start.light)
-    fit = AppearanceFit(pixels, config, texture_px=config.texture_px, seed=seed, shadows=shadows, metal=start.metal)
+    fit = AppearanceFit(pixels, config, texture_px=texture_px, seed=seed, shadows=shadows, metal=start.metal)
     fit.held_out = held_out
     del pixels, held_out  # the fit has its own, in another order
     refinement = CameraRefinement(source, spared, config, lambda part, note: None)
@@ -64,7 +65,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
         refinement=refinement,
         show=lambda: context.show(preview.draw(fit)),
     )
-    seen = seen_weight(torch.cat([own.uv for own in fit.under]), config.texture_px)
+    seen = seen_weight(torch.cat([own.uv for own in fit.under]), texture_px)
     context.progress(0.95, "filling unseen texels")
     maps, unseen_share = _whole_maps(fit.maps, mesh, visibility.ambient, seen, rasterizer)
     figures |= {"loss": loss, "unseen_share": unseen_share} | start.figures
@@ -144,4 +145,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {light}, {asset.provenance['photo_psnr']:.1f} dB against the photos{told}"
 
 
-STAGE = Stage(name="appearance", version=11, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=12, compute=fit_appearance, save=_save, load=_load, summary=_summary)

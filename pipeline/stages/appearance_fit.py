@@ -31,7 +31,6 @@ from pipeline.stages.appearance_pixels import Pixels, occurring
 from pipeline.stages.appearance_search import reconsider
 
 METAL_BASE_COLOR, METAL = 0.8, 0.98  # at the start, where metal explains the photos better
-NORMALS_FROM = 0.5  # share of the steps after which normals bend: earlier they take over what is the material's
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
 PARSIMONY_PIXELS = 1024
 SLOWER_FROM, SLOWER = (0.6, 0.85), 0.4  # shares of the steps from which the rates are lower, each time by this factor
@@ -107,7 +106,7 @@ class AppearanceFit:
         base_color = METAL_BASE_COLOR if metal else config.start_base_color
         start = [base_color] * 3 + [config.start_roughness, self.start_metallic]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
-        self.normals = NormalDetail(texture_px, config, pixels.uv.device)
+        self.normals = NormalDetail(texture_px, config, pixels.uv.device, metal=metal)
         self.seed = seed
         self.held_out: Pixels | None = None
         self.under = _shuffled_by_light(pixels, seed)
@@ -150,22 +149,17 @@ class AppearanceFit:
         """At this step, after the search for metals, the photos may turn out to be exposed differently."""
         return max(self._search_step + 1, round(UNLOCK_AT * self.config.steps))
 
-    @property
-    def _normals_bend(self) -> bool:
-        """Whether material and light are far enough to tell how normals bend."""
-        return self.config.normal_map and self.step >= round(NORMALS_FROM * self.config.steps)
-
     def advance(self) -> float:
         """Take one step, under one of the lights; returns the photometric loss."""
         if self.step == self._search_step and self.config.metal_search:
-            found = reconsider(self.under, self.lights, self.maps, self.shadows)
+            found = reconsider(self.under, self.lights, self.maps, self.shadows, self._normals_of)
             self.maps.assign(found.cells, found.values)
         if self.step == self._unlock_step:
             self.exposure.unlock(self._explained(SAMPLE_PIXELS))
         turn = self.step % len(self.lights)
         batch = self._draw(turn, self.step // len(self.lights))
         uv = torch.cat([batch.uv, self._beside(batch.uv)])
-        read, bent = self.maps.read(uv), self.normals.texture.read(uv) if self._normals_bend else None
+        read, bent = self.maps.read(uv), self.normals.texture.read(uv) if self.normals.bend_at(self.step) else None
         values, beside = read.values[: len(batch)], read.values[len(batch) :]
         bends = None if bent is None else self.normals.bends(bent.values)
         normal = batch.normal if bends is None else bent_normals(batch.normal, bends[: len(batch)])
@@ -174,7 +168,7 @@ class AppearanceFit:
         photometric = self._difference(self.exposure.applied(color, batch), batch.target)
         loss = photometric + self._material_priors(values, beside) + self.lights[turn].priors()
         if bends is not None:
-            loss = loss + self.normals.priors(bends[: len(batch)], bends[len(batch) :])
+            loss = loss + self.normals.priors(bends[: len(batch)], bends[len(batch) :], values[:, 4])
         loss.backward()
         slowing = math.prod(SLOWER for part in SLOWER_FROM if self.step >= round(part * self.config.steps))
         self.optimizer.rate = slowing * self.config.learning_rate_light
@@ -182,7 +176,7 @@ class AppearanceFit:
         self.exposure.step()
         read.learn(rate=slowing * self.config.learning_rate_maps)
         if bent is not None:
-            bent.learn(rate=slowing * self.config.learning_rate_normals)
+            bent.learn(rate=slowing * self.normals.rate)
         self.step += 1
         return float(photometric.detach())
 
@@ -215,9 +209,7 @@ class AppearanceFit:
     @torch.no_grad()
     def look(self, pixels: Pixels) -> Look:
         """Pixels under one light by the present material and that light; the fit stays as it is."""
-        values, normal, own = self.maps(pixels.uv), pixels.normal, 0
-        if self._normals_bend:
-            normal = bent_normals(normal, self.normals.bends(self.normals.texture(pixels.uv)))
+        values, normal, own = self.maps(pixels.uv), self._normals_of(pixels), 0
         if pixels.light_index is not None:
             lights = [int(under.light_index[0]) for under in self.under if under.light_index is not None]
             own = lights.index(int(pixels.light_index[0]))
@@ -228,6 +220,11 @@ class AppearanceFit:
             normal=normal,
             environment=light.environment,
         )
+
+    def _normals_of(self, pixels: Pixels) -> Float[Tensor, "pixels 3"]:
+        if not self.normals.bend_at(self.step):
+            return pixels.normal
+        return bent_normals(pixels.normal, self.normals.bends(self.normals.texture(pixels.uv)))
 
     def photo_psnr(self) -> float:
         """PSNR in dB, in sRGB, over a sample of the pixels that the fit learned from."""

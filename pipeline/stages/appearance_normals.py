@@ -13,6 +13,8 @@ from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.stages.appearance_fill import rasterize_charts
 
 STEEPEST = 0.6  # of each component of a bend
+FROM, METAL_FROM = 0.5, 0.1  # share of the steps after which normals bend: what explains more of metals goes first
+METAL_PRIOR, METAL_SMOOTHNESS, METAL_RATE = 0.005, 0.04, 5.0  # of metals, as factors of the settings
 
 
 class NormalDetail:
@@ -21,24 +23,41 @@ class NormalDetail:
     The vectors lie in the world, not in tangent space: the fit then needs no tangents, and the coarse levels of the
     texture mean the same over all of a chart.
 
+    A metal shows by nothing but reflections where its surface turns, so there normals bend sooner and more freely. On
+    a dielectric, most of which scatters light, the same freedom makes relief of what is printed.
+
     Args:
         size: Texels along an edge.
         config: Rates and weights.
         device: Where it is fitted.
+        metal: Whether the object is metal but for some places.
     """
 
-    def __init__(self, size: int, config: AppearanceConfig, device: torch.device) -> None:
-        self.config = config
+    def __init__(self, size: int, config: AppearanceConfig, device: torch.device, *, metal: bool = False) -> None:
+        self.config, self.metal = config, metal
+        self.rate = config.learning_rate_normals * (METAL_RATE if metal else 1)
         self.texture = TexturePyramid(size, torch.full((3,), 0.5, device=device))
 
     def bends(self, values: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points 3"]:
         """The vectors that values of the texture stand for."""
         return STEEPEST * (2 * values - 1)
 
-    def priors(self, bends: Float[Tensor, "points 3"], beside: Float[Tensor, "some 3"]) -> Float[Tensor, ""]:
+    def bend_at(self, step: int) -> bool:
+        """Whether material and light are far enough at a step of the fit to tell how normals bend."""
+        return self.config.normal_map and step >= round((METAL_FROM if self.metal else FROM) * self.config.steps)
+
+    def priors(
+        self,
+        bends: Float[Tensor, "points 3"],
+        beside: Float[Tensor, "some 3"],
+        metallic: Float[Tensor, "points"],
+    ) -> Float[Tensor, ""]:
         """Weighted loss of normals that bend far, or otherwise than those a texel or two beside them."""
-        uneven = (beside - bends[: len(beside)]).abs().mean()
-        return self.config.normal_prior * bends.square().sum(-1).mean() + self.config.normal_smoothness * uneven
+        far, uneven = bends.square().sum(-1), (beside - bends[: len(beside)]).abs().mean(-1)
+        if self.metal:
+            m = metallic.detach()
+            far, uneven = far * (1 + (METAL_PRIOR - 1) * m), uneven * (1 + (METAL_SMOOTHNESS - 1) * m[: len(uneven)])
+        return self.config.normal_prior * far.mean() + self.config.normal_smoothness * uneven.mean()
 
     def tangent_map(
         self,

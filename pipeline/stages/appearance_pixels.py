@@ -1,5 +1,6 @@
 """The pixels that the appearance fit learns from: every view rasterised once, the surface stored per pixel."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from pipeline.shading.visibility import SurfacePoints, surface_points
 MIN_COS = 0.1  # flatter views of the surface are mostly outline
 STILL = 1e-3  # entries of rotations that differ by less are one
 SPARED_FROM = 24  # photos, of which one is set aside
+FOOTPRINTS, NEAR = 1_000_000, 0.25  # pixels whose size on the surface is measured; the share that counts as near
 EDGE_PX = 1.5  # pixels this close to the outline mix object and background
 
 
@@ -97,6 +99,20 @@ def hold_out(pixels: Pixels, photo: int | None) -> tuple[Pixels, Pixels | None]:
         return pixels, None
     held = pixels.view == photo
     return pixels.batch(~held), pixels.batch(held)
+
+
+def resolved_texture_px(pixels: Pixels, most: int) -> int:
+    """Texels along an edge of maps that hold what the photos show: a texel is no larger than a pixel seen from near.
+
+    Args:
+        pixels: As collected, neighbours one after the other.
+        most: The answer is no larger; a power of two if it is smaller.
+    """
+    step = (pixels.uv[1:] - pixels.uv[:-1]).norm(dim=-1)
+    step = step[step > 0][:: max(1, len(step) // FOOTPRINTS)]
+    if len(step) == 0:
+        return most
+    return min(most, 2 ** math.ceil(-math.log2(float(torch.quantile(step, NEAR)))))
 
 
 def image_scale(capture: Capture, max_pixels: int) -> float:

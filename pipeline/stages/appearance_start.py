@@ -1,11 +1,13 @@
 """Where an appearance fit starts: metal or not, and a sharp or a soft light, by small trials against the photos."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 
 from pipeline.config import AppearanceConfig
 from pipeline.stages.appearance_fit import AppearanceFit
+from pipeline.stages.appearance_highlights import Highlights, measure_highlights
 from pipeline.stages.appearance_light import Shadows
 from pipeline.stages.appearance_pixels import Pixels
 
@@ -13,6 +15,8 @@ TRIAL_STEPS, TRIAL_PIXELS = 60, 300_000  # of each hypothesis, metal or not
 TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
 TRIAL_MAPS_RATE, TRIAL_LIGHT_RATE = 0.04, 0.06  # whatever the fit's are: the limit below goes with them
 METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a painted cabinet and for plastic
+ALIKE = 1.2  # where highlights have the surface's colour, a trial need not be better: 1.03 of gold in fine relief
+COLORED, OWN_COLOR, CHANGE = 0.5, 0.6, 0.2  # of such highlights: gold .84 and .90, a cabinet -.25, paint and metal .17
 HOPELESS, LATE = 1.6, 15  # ratio half-way that no metal has: gold .85, mixed 1.27; paint 2.09 and 1.78. Steps averaged
 BLURRED_DEGREE = 2  # what matt surfaces show of a light (Ramamoorthi and Hanrahan 2001)
 
@@ -26,17 +30,20 @@ class Start:
         light: "sh" or "octahedral".
         sharp_gain_db: How much better the photos are explained by a sharp light than by the same one blurred; none
             where the settings had chosen.
+        own_color: How much of the surface's colour its highlights have; none where that was not looked for.
     """
 
     metal: bool
     light: str
     sharp_gain_db: float | None = None
+    own_color: float | None = None
 
     @property
     def figures(self) -> dict[str, float]:
         """The choices by name, for the stage's metrics."""
         figures = {"starts_as_metal": float(self.metal), "sharp_light": float(self.light == "octahedral")}
-        return figures if self.sharp_gain_db is None else figures | {"sharp_gain_db": self.sharp_gain_db}
+        found = {"sharp_gain_db": self.sharp_gain_db, "own_color_of_highlights": self.own_color}
+        return figures | {name: value for name, value in found.items() if value is not None}
 
 
 def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | None, seed: int) -> Start:
@@ -67,26 +74,35 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
     def trial(metal: bool) -> AppearanceFit:
         return AppearanceFit(some, small, texture_px=small.texture_px, seed=seed, shadows=shadows, metal=metal)
 
-    fit, metal = trial(metal=False), False
+    fit, metal, highlights = trial(metal=False), False, None
     if config.metal_search:
         other = trial(metal=True)
-        metal = _explains_better(other, fit)
+        unexplained = _compare(other, fit)
+        if METAL_MUST_EXPLAIN <= unexplained < ALIKE and not config.flash:
+            highlights = measure_highlights(pixels)
+        metal = unexplained < METAL_MUST_EXPLAIN or (highlights is not None and _golden(highlights))
         fit = other if metal else fit
     elif choosing:
         _losses(fit, TRIAL_STEPS)
+    start = Start(metal=metal, light=light, own_color=None if highlights is None else highlights.own_color)
     if not choosing:
-        return Start(metal=metal, light=light)
+        return start
     gain = sharpness_gain_db(fit)
-    return Start(metal=metal, light="octahedral" if gain > 0 else "sh", sharp_gain_db=gain)
+    return replace(start, light="octahedral" if gain > 0 else "sh", sharp_gain_db=gain)
 
 
-def _explains_better(metal: AppearanceFit, dielectric: AppearanceFit) -> bool:
-    """Fit both, and say whether the photos look like metal; one that is far behind half-way is given up."""
+def _compare(metal: AppearanceFit, dielectric: AppearanceFit) -> float:
+    """Fit both; how much a metal leaves unexplained for what a dielectric does. Far behind half-way, it is given up."""
     usual, half = _losses(dielectric, TRIAL_STEPS), TRIAL_STEPS // 2
     found = _losses(metal, half)
     if _late(found) > HOPELESS * _late(usual[:half]):
-        return False
-    return _late(_losses(metal, TRIAL_STEPS - half)) < METAL_MUST_EXPLAIN * _late(usual)
+        return math.inf
+    return _late(_losses(metal, TRIAL_STEPS - half)) / _late(usual)
+
+
+def _golden(highlights: Highlights) -> bool:
+    """Whether most of the object is coloured, changes with the direction of view, and so in its own colour."""
+    return highlights.colored > COLORED and highlights.own_color > OWN_COLOR and highlights.change > CHANGE
 
 
 def _losses(fit: AppearanceFit, steps: int) -> list[float]:
