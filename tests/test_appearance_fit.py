@@ -19,7 +19,7 @@ from pipeline.shading.prefilter import prefilter
 from pipeline.shading.shade import shade
 from pipeline.stages.appearance_exposure import Exposure
 from pipeline.stages.appearance_fit import AppearanceFit
-from pipeline.stages.appearance_pixels import Pixels, hold_out, spared_photo
+from pipeline.stages.appearance_pixels import Pixels, hold_out, resolved_texture_px, spared_photo
 from tests.shapes import cameras_around, pixel_rays, sphere_hits
 
 MATT = torch.tensor([0.55, 0.22, 0.12, 0.6, 0.0])  # base colour, roughness, metallic
@@ -216,6 +216,15 @@ def test_photos_of_one_exposure_keep_it(fitted):
     assert 0 < fitted[0].exposure.spread < 0.01  # measured .005
 
 
+@pytest.mark.parametrize(("metal", "stops", "free"), [(False, 0.2, True), (True, 0.2, False), (True, 1.0, True)])
+def test_a_metal_s_photos_may_differ_by_what_they_mirror(metal, stops, free):
+    pixels, _, _ = photograph(views=4, size_px=24)
+    exposure = Exposure([pixels], "auto", metal=metal)
+    factors = 2.0 ** (stops * (pixels.view % 2)).float()
+    exposure.unlock([(pixels, pixels.target / factors[:, None])])
+    assert exposure.free == free
+
+
 def test_exposures_have_a_mean_for_each_light():
     """Two passes, one twice as bright: that is the light's, and a photo's exposure is told within its pass."""
     pixels, _, _ = photograph(views=4, size_px=24)
@@ -227,3 +236,12 @@ def test_exposures_have_a_mean_for_each_light():
     exposure.unlock([(own, color[light == k]) for k, own in enumerate(under)])
     expected = torch.log(torch.tensor([1 / 1.2, 1.2, 1.0, 1.0]))[:, None].expand(-1, 3)
     torch.testing.assert_close(exposure.log_gain.detach(), expected)
+
+
+@pytest.mark.parametrize(("size_px", "texture_px"), [(40, 64), (80, 128), (160, 256)])
+def test_maps_are_as_large_as_the_photos_detail(size_px, texture_px):
+    """The ball is three quarters of a photo wide, and half of its texture's diagonal goes once around a hemisphere."""
+    pixels, _, _ = photograph(views=2, size_px=size_px)
+    assert resolved_texture_px(pixels, 2048) == texture_px
+    assert resolved_texture_px(pixels, 100) == min(100, texture_px)
+    assert resolved_texture_px(pixels.batch(slice(1)), 2048) == 2048

@@ -26,7 +26,7 @@ def degrees(first, second):
 
 
 def embossed(pixels, paint, steepness=8):
-    """The pixels of a ball of one paint with waves of some degrees that the mesh does not have, and its true normals."""
+    """The pixels of a ball of one paint with waves that the mesh does not have, in degrees, and its true normals."""
     around = torch.atan2(pixels.normal[:, 0], pixels.normal[:, 2])
     east = normalize(torch.stack([pixels.normal[:, 2], 0 * around, -pixels.normal[:, 0]], 1), dim=1)
     normal = normalize(pixels.normal + math.tan(math.radians(steepness)) * torch.sin(6 * around)[:, None] * east, dim=1)

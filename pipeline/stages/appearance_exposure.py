@@ -11,6 +11,7 @@ from pipeline.stages.appearance_pixels import Pixels, occurring
 
 UNLOCK_AT = 0.4  # share of the steps after which gains are fitted: when the light explains what light can explain
 SPREAD = 0.02  # deviation of the photos, natural logarithms, up to which it is misfit: .005 measured of like photos
+METAL_SPREAD = 0.25  # likewise of metal, whose photos differ by what they mirror: .16 measured where exposures agreed
 SAMPLE_PIXELS = 300_000
 RATE = 0.002  # of Adam, natural logarithms a step
 DARK, BRIGHT = 0.01, 0.96  # linear; outside, noise and clipping tell nothing of the exposure
@@ -26,12 +27,13 @@ class Exposure:
         spread: Deviation of the photos that `unlock` saw, in natural logarithms.
     """
 
-    def __init__(self, under: list[Pixels], mode: str) -> None:
+    def __init__(self, under: list[Pixels], mode: str, *, metal: bool = False) -> None:
         """Start neutral.
 
         Args:
             under: The pixels under each light.
             mode: "on", "off", or "auto": on when the photos differ.
+            metal: Whether the object is metal but for some places.
         """
         known = all(pixels.view is not None for pixels in under)
         self.mode = mode if known else "off"
@@ -39,7 +41,7 @@ class Exposure:
         count = max((int(views.max()) + 1 for views in self.views), default=0)
         self.log_gain = torch.zeros(count, 3, device=under[0].uv.device).requires_grad_()
         self.optimizer = Adam([self.log_gain], rate=RATE)
-        self.free, self.spread = False, 0.0
+        self.free, self.spread, self._limit = False, 0.0, METAL_SPREAD if metal else SPREAD
 
     @property
     def drift_ev(self) -> float:
@@ -66,7 +68,7 @@ class Exposure:
         self._center()
         told = torch.cat([self.log_gain[views] for views in self.views])
         self.spread = float(told.mean(1).square().mean().sqrt())
-        self.free = self.mode == "on" or self.spread > SPREAD
+        self.free = self.mode == "on" or self.spread > self._limit
         if not self.free:
             self.log_gain.zero_()
 

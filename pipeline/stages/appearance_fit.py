@@ -111,7 +111,7 @@ class AppearanceFit:
         self.held_out: Pixels | None = None
         self.under = _shuffled_by_light(pixels, seed)
         self.lights = [FittedLight(config, own) for own in self.under]
-        self.exposure = Exposure(self.under, config.exposure)
+        self.exposure = Exposure(self.under, config.exposure, metal=metal)
         fitted = [parameter for light in self.lights for parameter in light.parameters.values()]
         self.optimizer = Adam(fitted, rate=config.learning_rate_light)
 

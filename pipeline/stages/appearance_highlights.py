@@ -18,6 +18,7 @@ SAMPLE_PIXELS = 1_000_000
 LEAST_VIEWS, LEAST_CELLS = 6, 50  # of a cell to take part; of these to say something
 COLORED = 0.3  # norm of a colour divided by its mean, less 1, from which it is not grey
 DARK, BRIGHT = 0.004, 0.95  # linear; outside, noise and clipping change colours
+GAIN_ROUNDS = 5
 MOST_CHANGE = 0.5  # deviation of a place, relative to its mean, from which more does not count for more
 
 
@@ -40,14 +41,17 @@ class Highlights:
 def measure_highlights(pixels: Pixels) -> Highlights | None:
     """The colour of the changes; none where it tells nothing: the light moves, or too little is seen or coloured.
 
-    Exposures that differ from photo to photo change a place in its own colour, too, so small changes are no evidence.
+    Exposures that differ from photo to photo change a place in its own colour, too: photos are made as bright as each
+    other where they show the same places. Textures that do not lie on each other do so as well, so that small changes
+    are no evidence.
 
     Args:
         pixels: Of all photos, under a light that stays where it is or several of them, in any order.
     """
     if pixels.view is None or pixels.light_from_world is not None:
         return None
-    color, cell, views = _by_cell(pixels, pixels.view.long())
+    color, cell, view, views = _by_cell(pixels, pixels.view.long())
+    color = color / _gains(color, cell, view)[view]
     mean = _sums(cell, color) / views[:, None]
     off = color - mean[cell]
     bright = off.mean(1)
@@ -70,8 +74,10 @@ def measure_highlights(pixels: Pixels) -> Highlights | None:
 
 def _by_cell(
     pixels: Pixels, view: Int[Tensor, "pixels"]
-) -> tuple[Float[Tensor, "observations 3"], Int[Tensor, "observations"], Float[Tensor, "cells"]]:
-    """The mean colours that photos show of some cells, the cell of each, and how many there are of each cell."""
+) -> tuple[
+    Float[Tensor, "observations 3"], Int[Tensor, "observations"], Int[Tensor, "observations"], Float[Tensor, "cells"]
+]:
+    """The mean colours that photos show of some cells, the cell and the photo of each, and how many each cell has."""
     corner = (pixels.uv * CELLS).long().clamp(0, CELLS - 1)
     place = corner[:, 1] * CELLS + corner[:, 0]
     if pixels.light_index is not None:
@@ -79,13 +85,31 @@ def _by_cell(
     stride = -(-len(pixels) // SAMPLE_PIXELS)  # whole cells: some pixels of each would change with its texture
     chosen = place * 2654435761 % 2**32 % stride == 0
     place, view, target = place[chosen], view[chosen], pixels.target[chosen]
-    seen, index = torch.unique(place * (int(view.max()) + 1) + view, return_inverse=True)
+    photos = int(view.max()) + 1
+    seen, index = torch.unique(place * photos + view, return_inverse=True)
     count = torch.bincount(index, minlength=len(seen))
     color = _sums(index, target) / count[:, None]
-    own_cell = torch.zeros_like(seen).index_copy_(0, index, place)
     usable = (color.amin(1) > DARK) & (color.amax(1) < BRIGHT)
-    _, cell, views = torch.unique(own_cell[usable], return_inverse=True, return_counts=True)
-    return color[usable], cell, views.to(color.dtype)
+    color, seen = color[usable], seen[usable]
+    _, cell, views = torch.unique(seen // photos, return_inverse=True, return_counts=True)
+    return color, cell, seen % photos, views.to(color.dtype)
+
+
+def _gains(
+    color: Float[Tensor, "observations 3"], cell: Int[Tensor, "observations"], view: Int[Tensor, "observations"]
+) -> Float[Tensor, "photos 1"]:
+    """How bright each photo is, by the medians over the cells that it shows."""
+    bright = color.log().mean(1)
+    gain = bright.new_zeros(int(view.max()) + 1)
+    count = torch.bincount(cell)
+    for _ in range(GAIN_ROUNDS):
+        left = bright - gain[view]
+        left = left - (_sums(cell, left) / count)[cell]
+        step = torch.stack(
+            [left[view == v].median() if bool((view == v).any()) else left.new_zeros(()) for v in range(len(gain))]
+        )
+        gain += step
+    return torch.exp(gain)[:, None]
 
 
 def _sums(index: Int[Tensor, "entries"], values: Float[Tensor, "entries *channels"]) -> Float[Tensor, "_ *channels"]:

@@ -13,8 +13,8 @@ from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.stages.appearance_fill import rasterize_charts
 
 STEEPEST = 0.6  # of each component of a bend
-FROM, METAL_FROM = 0.5, 0.1  # share of the steps after which normals bend: what explains more of metals goes first
-METAL_PRIOR, METAL_SMOOTHNESS, METAL_RATE = 0.005, 0.04, 5.0  # of metals, as factors of the settings
+FROM, METAL_FROM = 0.5, 0.35  # shares of the steps after which normals bend: when it is known what is metal
+METAL_PRIOR, METAL_SMOOTHNESS, METAL_RATE = 0.03, 0.3, 3.0  # of metals, as factors of the settings
 
 
 class NormalDetail:
