@@ -27,8 +27,10 @@ def test_a_metal_changes_in_its_own_colour_and_paint_in_white(exposed: float):
     assert paint.colored > 0.9 and paint.own_color < 0.4
 
 
-def test_grey_things_and_lights_that_move_tell_nothing():
+def test_grey_and_clipped_things_and_lights_that_move_tell_nothing():
     steel, _, _ = photograph(views=16, size_px=64, paints=(STEEL, STEEL))
     gold, _, _ = photograph(views=16, size_px=64, paints=(GOLD, GOLD))
     turning = replace(gold, light_from_world=torch.eye(3).expand(16, 3, 3))
-    assert [measure_highlights(pixels) for pixels in (steel, turning, replace(gold, view=None))] == [None] * 3
+    clipped = replace(gold, target=torch.ones_like(gold.target))
+    told = [measure_highlights(pixels) for pixels in (steel, turning, clipped, replace(gold, view=None))]
+    assert told == [None] * 4

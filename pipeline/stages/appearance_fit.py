@@ -152,7 +152,7 @@ class AppearanceFit:
     def advance(self) -> float:
         """Take one step, under one of the lights; returns the photometric loss."""
         if self.step == self._search_step and self.config.metal_search:
-            found = reconsider(self.under, self.lights, self.maps, self.shadows, self._normals_of)
+            found = reconsider(self.under, self.lights, self.maps, self.shadows)
             self.maps.assign(found.cells, found.values)
         if self.step == self._unlock_step:
             self.exposure.unlock(self._explained(SAMPLE_PIXELS))
@@ -209,7 +209,9 @@ class AppearanceFit:
     @torch.no_grad()
     def look(self, pixels: Pixels) -> Look:
         """Pixels under one light by the present material and that light; the fit stays as it is."""
-        values, normal, own = self.maps(pixels.uv), self._normals_of(pixels), 0
+        values, normal, own = self.maps(pixels.uv), pixels.normal, 0
+        if self.normals.bend_at(self.step):
+            normal = bent_normals(normal, self.normals.bends(self.normals.texture(pixels.uv)))
         if pixels.light_index is not None:
             lights = [int(under.light_index[0]) for under in self.under if under.light_index is not None]
             own = lights.index(int(pixels.light_index[0]))
@@ -220,11 +222,6 @@ class AppearanceFit:
             normal=normal,
             environment=light.environment,
         )
-
-    def _normals_of(self, pixels: Pixels) -> Float[Tensor, "pixels 3"]:
-        if not self.normals.bend_at(self.step):
-            return pixels.normal
-        return bent_normals(pixels.normal, self.normals.bends(self.normals.texture(pixels.uv)))
 
     def photo_psnr(self) -> float:
         """PSNR in dB, in sRGB, over a sample of the pixels that the fit learned from."""

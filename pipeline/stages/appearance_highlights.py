@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.stages.appearance_pixels import Pixels
+from pipeline.stages.appearance_pixels import Pixels, occurring
 
 CELLS = 256  # along an edge of the texture
 SAMPLE_PIXELS = 1_000_000
@@ -50,8 +50,11 @@ def measure_highlights(pixels: Pixels) -> Highlights | None:
     """
     if pixels.view is None or pixels.light_from_world is not None:
         return None
-    color, cell, view, views = _by_cell(pixels, pixels.view.long())
-    color = color / _gains(color, cell, view)[view]
+    shown = _by_cell(pixels, pixels.view.long())
+    if len(shown.views) < LEAST_CELLS:
+        return None
+    cell, views = shown.cell, shown.views
+    color = shown.color / _gains(shown)[shown.view]
     mean = _sums(cell, color) / views[:, None]
     off = color - mean[cell]
     bright = off.mean(1)
@@ -72,47 +75,51 @@ def measure_highlights(pixels: Pixels) -> Highlights | None:
     )
 
 
-def _by_cell(
-    pixels: Pixels, view: Int[Tensor, "pixels"]
-) -> tuple[
-    Float[Tensor, "observations 3"], Int[Tensor, "observations"], Int[Tensor, "observations"], Float[Tensor, "cells"]
-]:
-    """The mean colours that photos show of some cells, the cell and the photo of each, and how many each cell has."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Observations:
+    """Mean colours of cells of the texture, each in one photo.
+
+    Attributes:
+        color: Linear photo values.
+        view: Numbers of the photos.
+        cell: Numbers of the cells, without gaps.
+        views: How many photos show each cell.
+    """
+
+    color: Float[Tensor, "observations 3"]
+    view: Int[Tensor, "observations"]
+    cell: Int[Tensor, "observations"]
+    views: Float[Tensor, "cells"]
+
+
+def _by_cell(pixels: Pixels, view: Int[Tensor, "pixels"]) -> _Observations:
+    """What photos show of some cells, where it is neither dark nor clipped."""
     corner = (pixels.uv * CELLS).long().clamp(0, CELLS - 1)
     place = corner[:, 1] * CELLS + corner[:, 0]
     if pixels.light_index is not None:
         place = place + CELLS * CELLS * pixels.light_index.long()
     stride = -(-len(pixels) // SAMPLE_PIXELS)  # whole cells: some pixels of each would change with its texture
-    chosen = place * 2654435761 % 2**32 % stride == 0
-    place, view, target = place[chosen], view[chosen], pixels.target[chosen]
-    photos = int(view.max()) + 1
-    seen, index = torch.unique(place * photos + view, return_inverse=True)
-    count = torch.bincount(index, minlength=len(seen))
-    color = _sums(index, target) / count[:, None]
+    chosen, photos = place * 2654435761 % 2**32 % stride == 0, int(view.max()) + 1
+    seen, index = torch.unique(place[chosen] * photos + view[chosen], return_inverse=True)
+    color = _sums(index, pixels.target[chosen]) / torch.bincount(index, minlength=len(seen))[:, None]
     usable = (color.amin(1) > DARK) & (color.amax(1) < BRIGHT)
-    color, seen = color[usable], seen[usable]
-    _, cell, views = torch.unique(seen // photos, return_inverse=True, return_counts=True)
-    return color, cell, seen % photos, views.to(color.dtype)
+    _, cell, views = torch.unique(seen[usable] // photos, return_inverse=True, return_counts=True)
+    return _Observations(color=color[usable], view=seen[usable] % photos, cell=cell, views=views.to(color.dtype))
 
 
-def _gains(
-    color: Float[Tensor, "observations 3"], cell: Int[Tensor, "observations"], view: Int[Tensor, "observations"]
-) -> Float[Tensor, "photos 1"]:
-    """How bright each photo is, by the medians over the cells that it shows."""
-    bright = color.log().mean(1)
-    gain = bright.new_zeros(int(view.max()) + 1)
-    count = torch.bincount(cell)
+def _gains(shown: _Observations) -> Float[Tensor, "photos 1"]:
+    """How bright each photo is, by the median over the cells that it shows."""
+    bright = shown.color.log().mean(1)
+    gain = bright.new_zeros(int(shown.view.max()) + 1)
     for _ in range(GAIN_ROUNDS):
-        left = bright - gain[view]
-        left = left - (_sums(cell, left) / count)[cell]
-        step = torch.stack(
-            [left[view == v].median() if bool((view == v).any()) else left.new_zeros(()) for v in range(len(gain))]
-        )
-        gain += step
+        left = bright - gain[shown.view]
+        left = left - (_sums(shown.cell, left) / shown.views)[shown.cell]
+        for view in occurring(shown.view):
+            gain[view] += left[shown.view == view].median()
     return torch.exp(gain)[:, None]
 
 
 def _sums(index: Int[Tensor, "entries"], values: Float[Tensor, "entries *channels"]) -> Float[Tensor, "_ *channels"]:
     """Sums of the entries of each index."""
-    total = values.new_zeros(int(index.max()) + 1, *values.shape[1:])
+    total = values.new_zeros(int(index.max()) + 1 if len(index) else 0, *values.shape[1:])
     return total.index_add_(0, index, values)

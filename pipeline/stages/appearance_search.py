@@ -5,7 +5,6 @@ other hardly any. With the light known, however, radiance is linear in base colo
 each `metallic` of a grid the best base colour and what it leaves unexplained follow in closed form.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +12,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from pipeline.shading.prefilter import PrefilteredLight
 from pipeline.shading.shade import shade
-from pipeline.shading.shadowed_light import ShadowedLight
 from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.stages.appearance_light import FittedLight, Shadows
 from pipeline.stages.appearance_pixels import Pixels
@@ -48,13 +45,7 @@ class Recast:
 
 
 @torch.no_grad()
-def reconsider(
-    under: list[Pixels],
-    lights: list[FittedLight],
-    maps: TexturePyramid,
-    shadows: Shadows | None,
-    normals_of: Callable[[Pixels], Float[Tensor, "pixels 3"]],
-) -> Recast:
+def reconsider(under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None) -> Recast:
     """Cells that another material explains far better under the present light.
 
     Args:
@@ -62,7 +53,6 @@ def reconsider(
         lights: The lights.
         maps: The present material.
         shadows: What the mesh hides from itself; none takes neighbours in the texture for neighbours.
-        normals_of: The normals of some pixels, as far as they are known.
     """
     wanted = min(max(CELL_PIXELS * len(maps.levels[1]), SEARCH_PIXELS[0]), SEARCH_PIXELS[1])
     share = wanted / max(wanted, sum(len(pixels) for pixels in under))
@@ -76,9 +66,7 @@ def reconsider(
     for pixels, light in zip(some, lights, strict=True):
         for part in range(0, len(pixels), CHUNK):
             batch = pixels.batch(slice(part, part + CHUNK))
-            normal = normals_of(batch)
-            at_points = light.on(batch, shadows, maps, normal=normal, renew=False)
-            _accumulate(sums, cell_of[first : first + len(batch)], batch, normal, at_points)
+            _accumulate(sums, cell_of[first : first + len(batch)], batch, (light, shadows, maps))
             first += len(batch)
     taking_part = torch.nonzero(count >= MIN_PIXELS)[:, 0]
     cells, center = cells[taking_part], center[taking_part]
@@ -94,20 +82,21 @@ def _accumulate(
     sums: Float[Tensor, "cells roughness metallic 8"],
     cell_of: Int[Tensor, "pixels"],
     batch: Pixels,
-    normal: Float[Tensor, "pixels 3"],
-    light: PrefilteredLight | ShadowedLight,
+    under: tuple[FittedLight, Shadows | None, TexturePyramid],
 ) -> None:
     """Add a batch to each cell's normal equations per hypothesis: 3 squares, 3 products, the rest, the pixels."""
+    light, shadows, maps = under
+    at_points = light.on(batch, shadows, maps, normal=batch.normal, renew=False)
     weight = (batch.target + 0.05).pow(-1.5) * (batch.target < 0.96)  # about what the loss's gamma makes of an error
 
     def shaded(base: float, roughness: float, metallic: float) -> Float[Tensor, "pixels 3"]:
         same = torch.ones_like(batch.target)
         return shade(
-            light,
+            at_points,
             base_color=base * same,
             roughness=roughness * same[:, 0],
             metallic=metallic * same[:, 0],
-            normal=normal,
+            normal=batch.normal,
             wo=batch.wo,
         )
 
