@@ -225,6 +225,19 @@ def test_a_metal_s_photos_may_differ_by_what_they_mirror(metal, stops, free):
     assert exposure.free == free
 
 
+def test_gains_get_the_same_gradient_to_the_byte():
+    """Enough pixels for torch to share the work between threads, which may add them up in any order."""
+    pixels, _, _ = photograph(views=24, size_px=80)
+    exposure = Exposure([pixels], "on")
+    exposure.unlock([(pixels, pixels.target / 1.1)])
+    grads = []
+    for _ in range(5):
+        exposure.log_gain.grad = None
+        exposure.applied(pixels.target, pixels).square().mean().backward()
+        grads.append(exposure.log_gain.grad)
+    assert all(torch.equal(grads[0], other) for other in grads[1:])
+
+
 def test_exposures_have_a_mean_for_each_light():
     """Two passes, one twice as bright: that is the light's, and a photo's exposure is told within its pass."""
     pixels, _, _ = photograph(views=4, size_px=24)

@@ -52,7 +52,7 @@ class Exposure:
         """What the photos of the pixels make of radiance."""
         if not self.free or pixels.view is None:
             return color
-        return color * torch.exp(self.log_gain)[pixels.view.long()]
+        return color * torch.exp(self.log_gain).index_select(0, pixels.view.long())  # [] sums gradients in any order
 
     @torch.no_grad()
     def unlock(self, samples: list[tuple[Pixels, Float[Tensor, "pixels 3"]]]) -> None:
