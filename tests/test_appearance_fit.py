@@ -226,15 +226,19 @@ def test_a_metal_s_photos_may_differ_by_what_they_mirror(metal, stops, free):
 
 
 def test_gains_get_the_same_gradient_to_the_byte():
-    """Enough pixels for torch to share the work between threads, which may add them up in any order."""
+    """Threads may add pixels up in any order; shuffled as in a fit, gradients then differ."""
     pixels, _, _ = photograph(views=24, size_px=80)
+    pixels = pixels.batch(torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0)))
     exposure = Exposure([pixels], "on")
     exposure.unlock([(pixels, pixels.target / 1.1)])
-    grads = []
-    for _ in range(5):
+    weight = torch.randn(len(pixels), 3, generator=torch.Generator().manual_seed(1))
+    threads, grads = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    for _ in range(10):
         exposure.log_gain.grad = None
-        exposure.applied(pixels.target, pixels).square().mean().backward()
+        (exposure.applied(pixels.target, pixels) * weight).mean().backward()
         grads.append(exposure.log_gain.grad)
+    torch.set_num_threads(threads)
     assert all(torch.equal(grads[0], other) for other in grads[1:])
 
 
