@@ -78,6 +78,7 @@ def _photo(view: View, label: str, folder: Path) -> Photo:
         camera_label=f"{label}, pass {view.light_index + 1}",
         deep_path=deep_path,
         light_index=view.light_index,
+        exposure=float(view.exposure.mean()),
     )
 
 

@@ -17,7 +17,6 @@ from pipeline.scene import Environment
 from pipeline.shading.octahedral import octahedral_from_direction, texel_directions
 from pipeline.shading.prefilter import prefilter
 from pipeline.shading.shade import shade
-from pipeline.stages.appearance_exposure import Exposure
 from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_pixels import Pixels, hold_out, resolved_texture_px, spared_photo
 from tests.shapes import cameras_around, pixel_rays, sphere_hits
@@ -193,66 +192,9 @@ def test_metal_among_paint_is_found_by_the_search_alone(search):
     assert (float(metallic[~matt].mean()) > 0.5) == search  # measured .64 with it, .003 without
 
 
-@pytest.mark.parametrize("mode", ["auto", "off"])
-def test_unlike_exposures_do_not_get_into_the_colours(mode):
-    """A fifth up or down, and a tenth of that in the white balance: found, or it costs 3 dB."""
-    pixels, truth, _ = photograph()
-    deviation = (torch.rand(24, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1) * 0.2
-    gain = torch.log1p(deviation[:, :1]) + 0.1 * deviation[:, 1:]
-    gain -= gain.mean(0)
-    exposed = replace(pixels, target=(pixels.target * torch.exp(gain)[pixels.view.long()]).clamp(0, 1))
-    fit = AppearanceFit(exposed, replace(CONFIG, exposure=mode), texture_px=64, seed=0)
-    for _ in range(CONFIG.steps):
-        fit.advance()
-    base_color = fit.maps(pixels.uv)[:, :3]
-    quality = psnr(base_color * (truth[:, :3].mean(0) / base_color.mean(0)), truth[:, :3])
-    error = float((fit.exposure.log_gain.detach() - gain).std())
-    found = (fit.photo_psnr() > 31, quality > 30, error < 0.03)  # measured 33.0, 31.2, .009; off 29.4, 28.5, .105
-    assert found == 3 * (mode == "auto",)
-
-
 def test_photos_of_one_exposure_keep_it(fitted):
     assert fitted[0].exposure.drift_ev == 0
     assert 0 < fitted[0].exposure.spread < 0.01  # measured .005
-
-
-@pytest.mark.parametrize(("metal", "stops", "free"), [(False, 0.2, True), (True, 0.2, False), (True, 1.0, True)])
-def test_a_metal_s_photos_may_differ_by_what_they_mirror(metal, stops, free):
-    pixels, _, _ = photograph(views=4, size_px=24)
-    exposure = Exposure([pixels], "auto", metal=metal)
-    factors = 2.0 ** (stops * (pixels.view % 2)).float()
-    exposure.unlock([(pixels, pixels.target / factors[:, None])])
-    assert exposure.free == free
-
-
-def test_gains_get_the_same_gradient_to_the_byte():
-    """Threads may add pixels up in any order; shuffled as in a fit, gradients then differ."""
-    pixels, _, _ = photograph(views=24, size_px=80)
-    pixels = pixels.batch(torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0)))
-    exposure = Exposure([pixels], "on")
-    exposure.unlock([(pixels, pixels.target / 1.1)])
-    weight = torch.randn(len(pixels), 3, generator=torch.Generator().manual_seed(1))
-    threads, grads = torch.get_num_threads(), []
-    torch.set_num_threads(2)
-    for _ in range(10):
-        exposure.log_gain.grad = None
-        (exposure.applied(pixels.target, pixels) * weight).mean().backward()
-        grads.append(exposure.log_gain.grad)
-    torch.set_num_threads(threads)
-    assert all(torch.equal(grads[0], other) for other in grads[1:])
-
-
-def test_exposures_have_a_mean_for_each_light():
-    """Two passes, one twice as bright: that is the light's, and a photo's exposure is told within its pass."""
-    pixels, _, _ = photograph(views=4, size_px=24)
-    light = (pixels.view >= 2).int()
-    under = [pixels.batch(light == k) for k in (0, 1)]
-    exposure = Exposure(under, "on")
-    factors = torch.tensor([1.0, 1.44, 2.0, 2.0])
-    color = pixels.target / factors[pixels.view.long(), None]
-    exposure.unlock([(own, color[light == k]) for k, own in enumerate(under)])
-    expected = torch.log(torch.tensor([1 / 1.2, 1.2, 1.0, 1.0]))[:, None].expand(-1, 3)
-    torch.testing.assert_close(exposure.log_gain.detach(), expected)
 
 
 @pytest.mark.parametrize(("size_px", "texture_px"), [(40, 64), (80, 128), (160, 256)])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.color import linear_from_srgb
 from pipeline.config import ExportConfig
 from pipeline.errors import InputError
 from pipeline.formats import gltf, images
@@ -130,6 +131,17 @@ def test_cameras_that_the_fit_refined_are_the_ones_exported(asset, capture, tmp_
     for pose, frame in zip(refined, read_transforms(folder / "cameras.json"), strict=True):
         camera = dataclasses.replace(capture.views[0].camera, cam_from_world=pose).moved(placement(asset, None))
         torch.testing.assert_close(frame.camera.camera_center, camera.camera_center)
+
+
+def test_renders_are_exposed_like_the_photos(exported, asset, capture, tmp_path):
+    context, _ = make_context(tmp_path)
+    gains = torch.tensor([0.5, 0.5, 0.5])[:, None].expand(-1, 3)
+    darker = dataclasses.replace(asset, exposure=gains)
+    folder = export(capture, darker, ExportConfig(light_height_px=32, preview_views=1), context).folder
+    name = next((folder / "render").iterdir()).name
+    before, after = (torch.tensor(images.read_image(f / "render" / name)) for f in (exported.folder, folder))
+    before, after = (linear_from_srgb(picture[..., :3] / 255)[picture[..., 0] > 0] for picture in (before, after))
+    assert after.mean() / before.mean() == pytest.approx(0.5, abs=0.02)
 
 
 def test_placement_is_told_for_both_worlds(exported, asset, capture):

@@ -254,3 +254,15 @@ def test_the_manifest_says_where_every_file_came_from(tmp_path: Path) -> None:
     kept = {e["image"] for e in entries.values() if e["used"]}
     assert {f"images/{p.name}" for p in (folder / "images").iterdir()} == kept
     assert not (folder / "work").exists()
+
+
+@pytest.mark.usefixtures("no_children")
+def test_exposures_are_told_relative_to_each_other_or_not_at_all(tmp_path: Path) -> None:
+    images = write_photos(tmp_path / "in", "c.jpg")
+    for name, seconds in (("a.jpg", 0.01), ("b.jpg", 0.02), ("c.jpg", 0.04)):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769).update({0x829A: seconds, 0x829D: 4.0, 0x8827: 200})
+        picture(ord(name[0])).save(images / name, exif=exif)
+    assert [p.exposure for p in ingest(images)[0].photos] == pytest.approx([0.5, 1.0, 2.0])
+    picture(9).save(images / "d.jpg")
+    assert [p.exposure for p in ingest(images)[0].photos] == [1.0] * 4

@@ -8,6 +8,7 @@ _FOCAL_LENGTH, _FOCAL_LENGTH_35MM, _DIGITAL_ZOOM = 0x920A, 0xA405, 0xA404
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 _FOCAL_PLANE_X_RESOLUTION, _FOCAL_PLANE_UNIT = 0xA20E, 0xA210
 _MAKE, _MODEL = 0x010F, 0x0110
+_EXPOSURE_TIME, _F_NUMBER, _SENSITIVITY = 0x829A, 0x829D, 0x8827
 _MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
 _DIAGONAL_35MM = math.hypot(36.0, 24.0)
 # Shapes that cameras record. 1:1 and 5:4 are what people crop to, and a crop makes the focal length wrong.
@@ -35,10 +36,11 @@ class Focal:
 
 
 def _number(tags: Mapping[int, object], tag: int) -> float:
-    """A tag as a positive finite number, or 0 when it is absent or nonsense."""
+    """A tag (of several values the first) as a positive finite number, or 0 when it is absent or nonsense."""
+    value = tags.get(tag, 0)
     try:
-        value = float(tags.get(tag, 0))  # type: ignore[arg-type]
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        value = float(value[0] if isinstance(value, tuple) else value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError):
         return 0.0
     return value if math.isfinite(value) and value > 0 else 0.0
 
@@ -68,6 +70,15 @@ def focal_from_exif(tags: Mapping[int, object], *, width: int, height: int) -> F
     if doubt and (focal or _number(tags, _FOCAL_LENGTH)):
         return Focal(suspect=True, hint_px=focal or None, notes=(f"EXIF's focal length is not trusted: {doubt}",))
     return Focal(px=focal or None)
+
+
+def exposure_from_exif(tags: Mapping[int, object]) -> float | None:
+    """How bright a photo shows what it shows: seconds times ISO over the f-number's square; none where one is absent.
+
+    It compares photos of one camera; the brightness that a sensor gives a scene is not in it.
+    """
+    seconds, f_number, sensitivity = (_number(tags, tag) for tag in (_EXPOSURE_TIME, _F_NUMBER, _SENSITIVITY))
+    return seconds * sensitivity / f_number**2 if seconds and f_number and sensitivity else None
 
 
 def _doubt(tags: Mapping[int, object], shape: float) -> tuple[str, float]:

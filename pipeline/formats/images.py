@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipeline.color import linear_from_srgb, luminance
 from pipeline.formats import images_raw
-from pipeline.formats.exif import Focal, camera_label, focal_from_exif
+from pipeline.formats.exif import Focal, camera_label, exposure_from_exif, focal_from_exif
 from pipeline.formats.exr import decode_exr, exr_size
 from pipeline.formats.files import read_regular, write_atomic
 from pipeline.formats.images_deep import Deep, deep_channels, displayed, round_to_8, write_deep
@@ -64,6 +64,7 @@ class DecodedPhoto:
         focal_hint_px: What a suspect focal length would be if no more was cropped than the photo's shape tells: a
             weak start, too short where more was cropped.
         camera_label: Make, model, focal length and size.
+        exif_exposure: Seconds times ISO over the f-number's square, or none when EXIF does not tell.
         already_clean: The file itself is an 8-bit RGB JPEG or PNG, upright, opaque and sRGB: a byte for byte
             copy of it means the same pixels to every reader.
         orientation: EXIF's, 1 to 8: how the stored pixels were turned.
@@ -79,6 +80,7 @@ class DecodedPhoto:
     focal_suspect: bool = False
     focal_hint_px: float | None = None
     camera_label: str
+    exif_exposure: float | None = None
     already_clean: bool
     orientation: int = 1
     stored_size: tuple[int, int]
@@ -134,6 +136,7 @@ def _raw_photo(data: bytes, path: Path) -> DecodedPhoto:
         alpha=None,
         **_focal_fields(focal),
         camera_label=camera_label(developed.tags, width=width, height=height),
+        exif_exposure=exposure_from_exif(developed.tags),
         already_clean=False,
         orientation=developed.orientation,
         stored_size=(height, width) if developed.orientation >= 5 else (width, height),
@@ -156,6 +159,7 @@ def _pillow_photo(picture: Picture) -> DecodedPhoto:
         alpha=_unless_opaque(found.alpha),
         **_focal_fields(focal),
         camera_label=camera_label(picture.tags, width=width, height=height),
+        exif_exposure=exposure_from_exif(picture.tags),
         already_clean=plain and not (picture.deep_data or converted or picture.orientation > 1),
         orientation=picture.orientation,
         stored_size=(height, width) if picture.orientation >= 5 else (width, height),

@@ -19,7 +19,7 @@ def save_asset(asset: Asset, path: Path) -> None:
         parts |= {f"material.{k}": v for k, v in vars(asset.material).items()}
     if asset.environment is not None:
         parts[f"environment.{asset.environment.basis}"] = asset.environment.coefficients
-    parts["cameras.cam_from_world"] = asset.cam_from_world
+    parts |= {"cameras.cam_from_world": asset.cam_from_world, "cameras.exposure": asset.exposure}
     parts |= {f"provenance.{k}": torch.tensor(float(v), dtype=torch.float64) for k, v in asset.provenance.items()}
     tensors = {k: torch.as_tensor(v) for k, v in parts.items() if v is not None}
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
@@ -39,6 +39,7 @@ def load_asset(path: Path) -> Asset:
         material=Material(**material) if material else None,
         environment=environment,
         cam_from_world=groups.get("cameras", {}).get("cam_from_world"),
+        exposure=groups.get("cameras", {}).get("exposure"),
         provenance={k: float(v) for k, v in groups.get("provenance", {}).items()},
     )
 

@@ -20,6 +20,7 @@ class Asset:
         material: Texture maps; none while the asset is blank.
         environment: The fitted light; none while the asset is blank.
         cam_from_world: Poses of the capture's views as the fit refined them, in their order; none when they stayed.
+        exposure: Gains of the views, in their order, with which the light explains them; none where all are 1.
         provenance: Figures of the fit, by name.
     """
 
@@ -27,4 +28,5 @@ class Asset:
     material: Material | None = None
     environment: Environment | None = None
     cam_from_world: Float[Tensor, "views 4 4"] | None = None
+    exposure: Float[Tensor, "views 3"] | None = None
     provenance: Mapping[str, float] = field(default_factory=dict)

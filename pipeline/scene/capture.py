@@ -25,6 +25,7 @@ class Photo:
             radiance), or none when that is 8 bits.
         light_index: Photos with one number were taken under one light with the object lying one way (a pass).
         orientation: EXIF's, 1 to 8, by which the stored pixels were turned upright.
+        exposure: How bright it shows a surface relative to the mean of all photos, by EXIF; 1 where that tells nothing.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Photo:
     deep_path: Path | None = None
     light_index: int = 0
     orientation: int = 1
+    exposure: float = 1.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -130,3 +132,8 @@ class Capture:
             self,
             views=tuple(replace(view, camera=replace(view.camera, cam_from_world=pose)) for view, pose in pairs),
         )
+
+    def exposed(self, gains: Float[Tensor, "views 3"]) -> "Capture":
+        """The same photos with other exposures, in the order of the views."""
+        pairs = zip(self.views, gains, strict=True)
+        return replace(self, views=tuple(replace(view, exposure=gain) for view, gain in pairs))

@@ -17,10 +17,11 @@ from pipeline.scene import Asset, Capture, Environment, Material, Mesh
 from pipeline.shading.render import vertex_uvs
 from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.shading.visibility import coarse_light, trace_visibility
+from pipeline.stages.appearance_exposure import told_exposures_hold
 from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
 from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_light import Shadows
-from pipeline.stages.appearance_pixels import PixelSource, hold_out, resolved_texture_px, spared_photo
+from pipeline.stages.appearance_pixels import Pixels, PixelSource, hold_out, resolved_texture_px, spared_photo
 from pipeline.stages.appearance_preview import LivePreview
 from pipeline.stages.appearance_refine import CameraRefinement
 from pipeline.stages.appearance_start import choose_start
@@ -48,6 +49,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     context.progress(0.15, "tracing shadows")
     visibility = trace_visibility(mesh.vertices, mesh.faces, normals)
     shadows = Shadows(visibility=visibility, uvs=vertex_uvs(mesh), vertices=mesh.vertices) if config.shadows else None
+    source, pixels = _as_exposed(source, pixels, config)
     texture_px = resolved_texture_px(pixels, config.texture_px)
     figures, spared = {"pixels": float(len(pixels))}, spared_photo(pixels)
     pixels, held_out = hold_out(pixels, spared)
@@ -83,8 +85,17 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
         ),
         environment=Environment(coefficients=environment.coefficients.detach().cpu(), basis=environment.basis),
         cam_from_world=refinement.cam_from_world,
+        exposure=fit.exposure.gains([view.exposure for view in source.capture.views]),
         provenance=figures,
     )
+
+
+def _as_exposed(source: PixelSource, pixels: Pixels, config: AppearanceConfig) -> tuple[PixelSource, Pixels]:
+    """The photos with their exposures where these are borne out by what they show, and as exposed alike where not."""
+    if pixels.exposure is None or (config.exposure != "off" and told_exposures_hold(pixels)):
+        return source, pixels
+    alike = source.capture.exposed(torch.ones(len(source.capture.views), 3))
+    return dataclasses.replace(source, capture=alike), dataclasses.replace(pixels, exposure=None)
 
 
 def _figures(fit: AppearanceFit) -> dict[str, float]:
@@ -145,4 +156,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {light}, {asset.provenance['photo_psnr']:.1f} dB against the photos{told}"
 
 
-STAGE = Stage(name="appearance", version=12, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=13, compute=fit_appearance, save=_save, load=_load, summary=_summary)

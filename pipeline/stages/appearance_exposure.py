@@ -1,4 +1,4 @@
-"""How much brighter each photo was exposed than the others of its light, as the fit finds it from what is left over."""
+"""How much brighter each photo was exposed than the others of its light: what EXIF tells, and what the fit finds."""
 
 import math
 
@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.adam import Adam
+from pipeline.stages.appearance_overlap import measured_gains, observed
 from pipeline.stages.appearance_pixels import Pixels, occurring
 
 UNLOCK_AT = 0.4  # share of the steps after which gains are fitted: when the light explains what light can explain
@@ -16,13 +17,39 @@ SAMPLE_PIXELS = 300_000
 RATE = 0.002  # of Adam, natural logarithms a step
 DARK, BRIGHT = 0.01, 0.96  # linear; outside, noise and clipping tell nothing of the exposure
 LEAST_PIXELS = 30  # of a photo to say something of its exposure
+BORNE_OUT = 0.5  # slope of how bright photos are over how bright EXIF says they are: nearer to 1 than to 0
+
+
+@torch.no_grad()
+def told_exposures_hold(pixels: Pixels) -> bool:
+    """Whether photos show the same places as much brighter as their known exposures say.
+
+    They do not where somebody made photos alike after they were taken, or a camera did so with its tone curve.
+
+    Args:
+        pixels: Of all photos, in any order.
+    """
+    if pixels.exposure is None or pixels.view is None:
+        return False
+    shown = observed(pixels)
+    if len(shown.view) == 0:
+        return False
+    found, told = measured_gains(shown).log()[:, 0], pixels.exposure.log().mean(1)
+    shared = square = 0.0
+    light = torch.zeros_like(pixels.view) if pixels.light_index is None else pixels.light_index
+    for k in occurring(light):
+        own = occurring(pixels.view[light == k])
+        own = own[own < len(found)]
+        off = told[own] - told[own].mean()
+        shared, square = shared + float((off * found[own]).sum()), square + float(off.square().sum())
+    return shared > BORNE_OUT * square
 
 
 class Exposure:
     """A gain for each photo and channel, zero in the mean over the photos of one light, which would else take part.
 
     Attributes:
-        log_gain: Natural logarithms of the gains; zero until `unlock`.
+        log_gain: Natural logarithms of the gains beside the known ones; zero until `unlock`.
         free: Whether they are fitted.
         spread: Deviation of the photos that `unlock` saw, in natural logarithms.
     """
@@ -50,9 +77,21 @@ class Exposure:
 
     def applied(self, color: Float[Tensor, "pixels 3"], pixels: Pixels) -> Float[Tensor, "pixels 3"]:
         """What the photos of the pixels make of radiance."""
+        color = pixels.exposed(color)
         if not self.free or pixels.view is None:
             return color
         return color * torch.exp(self.log_gain).index_select(0, pixels.view.long())  # [] sums gradients in any order
+
+    def gains(self, known: list[Float[Tensor, "3"]]) -> Float[Tensor, "views 3"] | None:
+        """Known and fitted gains of all photos together, on the CPU; none when all are 1.
+
+        Args:
+            known: Of every photo, those too that the fit did not learn from.
+        """
+        gains = torch.stack(known)
+        if self.free:
+            gains[: len(self.log_gain)] *= torch.exp(self.log_gain.detach().cpu())
+        return None if bool((gains == 1).all()) else gains
 
     @torch.no_grad()
     def unlock(self, samples: list[tuple[Pixels, Float[Tensor, "pixels 3"]]]) -> None:
@@ -64,7 +103,7 @@ class Exposure:
         if self.mode == "off":
             return
         for pixels, color in samples:
-            self._measure(pixels, color)
+            self._measure(pixels, pixels.exposed(color))
         self._center()
         told = torch.cat([self.log_gain[views] for views in self.views])
         self.spread = float(told.mean(1).square().mean().sqrt())

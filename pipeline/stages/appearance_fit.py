@@ -231,8 +231,8 @@ class AppearanceFit:
         return psnr(srgb_from_linear(torch.cat(colors)), srgb_from_linear(torch.cat(targets)))
 
     def held_out_psnr(self, photo: Pixels) -> float:
-        """PSNR in dB, in sRGB, of a photo that the fit does not learn from, taken as exposed like the mean of all."""
-        return psnr(srgb_from_linear(self.look(photo).color), srgb_from_linear(photo.target))
+        """PSNR in dB, in sRGB, of a photo that the fit does not learn from, exposed as far as is known."""
+        return psnr(srgb_from_linear(photo.exposed(self.look(photo).color)), srgb_from_linear(photo.target))
 
     def _explained(self, pixels: int) -> list[tuple[Pixels, Float[Tensor, "_ 3"]]]:
         """So many pixels, evenly over the lights, with their colours by the present material and light."""

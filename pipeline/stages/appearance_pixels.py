@@ -37,6 +37,7 @@ class Pixels:
         distance: From the camera, world units; none where no light comes from there.
         view: Number of the photo that shows each; none where photos are not told apart.
         light_from_world: How the world stood in the light in each photo; none when it stood still.
+        exposure: Known gains of the photos; none where all are exposed alike, for all that is known.
     """
 
     uv: Float[Tensor, "pixels 2"]
@@ -48,6 +49,7 @@ class Pixels:
     distance: Float[Tensor, "pixels"] | None = None
     view: Int[Tensor, "pixels"] | None = None
     light_from_world: Float[Tensor, "views 3 3"] | None = None
+    exposure: Float[Tensor, "views 3"] | None = None
 
     def __len__(self) -> int:
         """Number of pixels."""
@@ -58,6 +60,12 @@ class Pixels:
         if self.surface is None:
             raise ValueError("pixels without a surface")
         return self.surface.blend(vertices)
+
+    def exposed(self, radiance: Float[Tensor, "pixels 3"]) -> Float[Tensor, "pixels 3"]:
+        """What the photos make of radiance at these pixels, by their known exposures."""
+        if self.exposure is None or self.view is None:
+            return radiance
+        return radiance * self.exposure.index_select(0, self.view.long())
 
     def batch(self, index: Tensor | slice) -> "Pixels":
         """The pixels at `index`."""
@@ -74,6 +82,7 @@ class Pixels:
             distance=None if self.distance is None else self.distance[index],
             view=None if self.view is None else self.view[index],
             light_from_world=self.light_from_world,
+            exposure=self.exposure,
         )
 
 
@@ -169,6 +178,7 @@ class PixelSource:
             distance=torch.cat([part.distance for part in parts if part.distance is not None]),
             view=spread(list(range(len(capture.views)))),
             light_from_world=_turns(capture, device),
+            exposure=_exposures(capture, device),
         )
 
 
@@ -177,6 +187,12 @@ def _turns(capture: Capture, device: torch.device) -> Float[Tensor, "views 3 3"]
     turns = torch.stack([view.light_from_world[:3, :3] for view in capture.views])
     still = bool((turns - torch.eye(3, dtype=turns.dtype)).abs().max() < STILL)
     return None if still else turns.float().to(device)
+
+
+def _exposures(capture: Capture, device: torch.device) -> Float[Tensor, "views 3"] | None:
+    """The known gains of the photos; none when all are 1."""
+    gains = torch.stack([view.exposure for view in capture.views])
+    return None if bool((gains == 1).all()) else gains.float().to(device)
 
 
 def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasterizer: Rasterizer) -> Pixels:

@@ -80,7 +80,7 @@ def _row(shown: _Shown, fit: AppearanceFit) -> PreviewRow:
     return PreviewRow(
         photo=shown.photo,
         mask=shown.mask,
-        color=spread(look.color),
+        color=spread(look.color) * shown.view.exposure,
         base_color=values[..., :3],
         normal=spread(look.normal),
         roughness=values[..., 3],

@@ -91,7 +91,7 @@ def _accumulate(
 
     def shaded(base: float, roughness: float, metallic: float) -> Float[Tensor, "pixels 3"]:
         same = torch.ones_like(batch.target)
-        return shade(
+        radiance = shade(
             at_points,
             base_color=base * same,
             roughness=roughness * same[:, 0],
@@ -99,6 +99,7 @@ def _accumulate(
             normal=batch.normal,
             wo=batch.wo,
         )
+        return batch.exposed(radiance)
 
     for r, roughness in enumerate(ROUGHNESS):
         dielectric, metal = ([shaded(base, roughness, ends) for base in (0.0, 1.0)] for ends in (0.0, 1.0))

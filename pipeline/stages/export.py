@@ -46,6 +46,7 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
         raise InputError("the asset has no material or no light")
     if asset.cam_from_world is not None:
         capture = capture.posed(asset.cam_from_world)
+    capture = capture.exposed(torch.ones(len(capture.views), 3) if asset.exposure is None else asset.exposure)
     placed_from_world = placement(asset, capture.metres_per_unit, capture.metres_per_asset_unit)
     mesh = dataclasses.replace(asset.mesh, vertices=_transform(asset.mesh.vertices, placed_from_world))
     placed = dataclasses.replace(asset, mesh=mesh)
@@ -66,6 +67,7 @@ def export(capture: Capture, asset: Asset, config: ExportConfig, context: StageC
         context.progress(0.2 + 0.8 * index / len(shown), f"preview of {view.name}")
         camera = view.camera.scaled(min(1.0, RENDER_PX / max(view.camera.width, view.camera.height)))
         picture = render(placed, _as_turned(placed, scene, view), camera, context.runtime.rasterizer)
+        picture = dataclasses.replace(picture, color=picture.color * view.exposure)
         _write_render(picture, folder / "render" / f"{Path(view.name).stem}.png")
         rows.append(_row(view, camera, picture, asset.environment))
     images.write_png(folder / PREVIEW, draw_preview(rows, tile_px=TILE_PX))
@@ -152,4 +154,4 @@ def _summary(exported: Exported) -> str:
     return f"asset.glb of {size:.1f} MiB, cameras, light, preview"
 
 
-STAGE = Stage(name="export", version=5, compute=export, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="export", version=6, compute=export, save=_save, load=_load, summary=_summary)

@@ -1,6 +1,8 @@
 """Ingest: decode every photo once into upright 8-bit sRGB, judge it, and keep what came along with it."""
 
+import math
 import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ def ingest(source: Source, config: IngestConfig, context: StageContext) -> Photo
     used = usable(candidates)
     context.metrics.update(photos=len(used), rejected=len(candidates) - len(used))
     return Photos(
-        photos=tuple(_photo(c, context.folder) for c in used),
+        photos=tuple(_photo(c, context.folder, gain) for c, gain in zip(used, _exposures(used), strict=True)),
         poses_path=source.poses_path,
         verdicts=tuple(c.verdict() for c in candidates),
     )
@@ -151,7 +153,16 @@ def _thumbnail(candidate: Candidate, folder: Path) -> ingest_verdicts.Thumbnail:
     return np.asarray(np.load(folder / candidate.record["thumbnail"]))
 
 
-def _photo(candidate: Candidate, folder: Path) -> Photo:
+def _exposures(candidates: list[Candidate]) -> list[float]:
+    """How bright each photo shows a surface by EXIF, relative to their geometric mean; all 1 if one does not tell."""
+    told = [c.record["exif_exposure"] for c in candidates]
+    if None in told:
+        return [1.0] * len(told)
+    mean = statistics.fmean(map(math.log, told))
+    return [math.exp(math.log(exposure) - mean) for exposure in told]
+
+
+def _photo(candidate: Candidate, folder: Path, exposure: float) -> Photo:
     record = candidate.record
     paths = {key: record[key] and folder / record[key] for key in ("image", "mask_image", "deep")}
     return Photo(
@@ -165,6 +176,7 @@ def _photo(candidate: Candidate, folder: Path) -> Photo:
         deep_path=paths["deep"],
         light_index=candidate.found.light_index,
         orientation=record["orientation"],
+        exposure=exposure,
     )
 
 
@@ -178,5 +190,5 @@ def _summary(photos: Photos) -> str:
 
 
 STAGE = Stage(
-    name="ingest", version=2, compute=ingest, save=ingest_files.save, load=ingest_files.load, summary=_summary
+    name="ingest", version=3, compute=ingest, save=ingest_files.save, load=ingest_files.load, summary=_summary
 )

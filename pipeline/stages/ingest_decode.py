@@ -55,6 +55,7 @@ def _normalise(item: Item) -> Record:
         "height": rgb.shape[0],
         "focal_px": None if decoded.focal_px is None else decoded.focal_px / factor,
         "camera_label": decoded.camera_label,
+        "exif_exposure": decoded.exif_exposure,
         "orientation": decoded.orientation,
         "notes": notes,
         "thumbnail": item["thumbnail"],

@@ -9,13 +9,13 @@ from pipeline.scene import Camera, Photo, View
 
 
 def still_view(photo: Photo, image_path: Path, mask_path: Path | None, camera: Camera) -> View:
-    """The view of an object that lies still: neutral exposure, and a light that does not turn."""
+    """The view of an object that lies still: exposed as EXIF tells, under a light that does not turn."""
     return View(
         name=photo.name,
         image_path=image_path,
         mask_path=mask_path,
         camera=camera,
-        exposure=torch.ones(3),
+        exposure=torch.full((3,), photo.exposure),
         light_from_world=torch.eye(4, dtype=torch.float64),
         light_index=photo.light_index,
     )
