@@ -139,7 +139,8 @@ class AppearanceConfig:
         shadows: Whether the mesh shadows and lights itself; off, all shading is baked into colour.
         flash: Whether a lamp at the camera lights the object (rig=flash), besides what light there is around it.
         exposure: Whether photos of one light may differ by a gain for each channel: "on", "off" when the exposure and
-            the white balance were locked, "auto" when the photos turn out to differ by more than light explains.
+            the white balance were locked, "auto" when the photos turn out to differ by more than light explains. EXIF's
+            exposures are taken out first, where the photos bear them out; with "off" they are not.
         poses: Whether cameras are moved, part-way, to where the photos agree with what was learned so far: "on", "off",
             "auto" when some photos say that it helps. The mesh and the masks stay; `cameras.json` tells the new poses.
         loss: How photos are compared: "gamma", a saturated pixel asking only for its brightness, or "log_srgb", the
