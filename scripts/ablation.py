@@ -35,7 +35,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "hull of 97 points": ("geometry.grid_resolution=97",),
     "exposure +-20 %, found": ("appearance.exposure=auto",),
     "exposure +-20 %, ignored": ("appearance.exposure=off",),
-    "poses off by 0.2 degrees": (),
+    "poses off by 0.2 degrees, refined": (),
+    "poses off by 0.2 degrees, ignored": ("appearance.poses=off",),
 }
 NOISE = {"exposure": (0.2, 0.0), "poses": (0.0, 0.2)}  # by a variant's first word: gain, degrees
 COLUMNS = (  # heading, where in bench.json, format
