@@ -156,6 +156,8 @@ class AppearanceConfig:
         metal_search: Whether metals are looked for, over the whole object and place by place; off, all starts as a
             dielectric and gradients alone decide.
         metallic_prior: Weight of the prior that things are metal or not, but little in between.
+        roughness_prior: Weight of the prior that metals are rough. A smoother metal explains the same photos under a
+            blurrier light, never the other way around, so that fits end up too smooth.
         smoothness: Weight of the differences between neighbouring texels.
         white_light: Weight of the prior for a light without a colour cast.
         light_smoothness: Weight of the differences between neighbouring texels of the light.
@@ -188,6 +190,7 @@ class AppearanceConfig:
     parsimony: float = 0.02
     metal_search: bool = True
     metallic_prior: float = 0.01
+    roughness_prior: float = 0.005
     smoothness: float = 0.02
     white_light: float = 0.02
     light_smoothness: float = 0.01
@@ -217,7 +220,7 @@ class AppearanceConfig:
         require(self, "checkpoint_steps", low=1, high=1e6)
         for name in ("learning_rate_maps", "learning_rate_light", "learning_rate_normals"):
             require(self, name, low=1e-6, high=1.0)
-        for name in ("parsimony", "metallic_prior", "smoothness", "white_light", "light_smoothness"):
+        for name in ("parsimony", "metallic_prior", "roughness_prior", "smoothness", "white_light", "light_smoothness"):
             require(self, name, low=0.0, high=100.0)
         for name in ("normal_prior", "normal_smoothness"):
             require(self, name, low=0.0, high=100.0)

@@ -29,7 +29,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no search for metals and roughness": ("appearance.metal_search=false",),
     "no other priors": (
         *("appearance.white_light=0", "appearance.smoothness=0"),
-        *("appearance.light_smoothness=0", "appearance.metallic_prior=0"),
+        *("appearance.light_smoothness=0", "appearance.metallic_prior=0", "appearance.roughness_prior=0"),
     ),
     "no stereo": ("geometry.stereo=false",),
     "hull of 97 points": ("geometry.grid_resolution=97",),

@@ -257,6 +257,7 @@ class AppearanceFit:
     def _material_priors(self, values: Float[Tensor, "pixels 5"], beside: Float[Tensor, "_ 5"]) -> Float[Tensor, ""]:
         config, metallic = self.config, values[:, 4]
         loss = config.metallic_prior * torch.minimum(metallic, 1 - metallic).mean()
+        loss = loss - config.roughness_prior * (metallic.detach() * values[:, 3]).mean()
         part = self.step / config.steps
         if part < PARSIMONY_UNTIL and self.step >= 10 and config.parsimony > 0:
             sigma = 0.6 + (0.25 - 0.6) * part / PARSIMONY_UNTIL

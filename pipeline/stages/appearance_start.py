@@ -63,6 +63,7 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
         light=light,
         steps=TRIAL_SCHEDULE,
         metallic_from=1.0,
+        roughness_prior=0.0,
         normal_map=False,
         texture_px=min(256, config.texture_px),
         light_map_px=min(64, config.light_map_px),
