@@ -190,7 +190,7 @@ class AppearanceConfig:
     parsimony: float = 0.02
     metal_search: bool = True
     metallic_prior: float = 0.01
-    roughness_prior: float = 0.005
+    roughness_prior: float = 0.01
     smoothness: float = 0.02
     white_light: float = 0.02
     light_smoothness: float = 0.01

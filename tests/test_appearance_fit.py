@@ -206,12 +206,14 @@ def test_maps_are_as_large_as_the_photos_detail(size_px, texture_px):
     assert resolved_texture_px(pixels.batch(slice(1)), 2048) == 2048
 
 
-def test_noise_does_not_make_metal_too_smooth():
-    """A sharper lobe under a blurrier light explains noise better: roughness .284 of .3 without its prior."""
-    pixels, truth, _ = photograph(paints=(GOLD, GOLD))
+@pytest.mark.parametrize(("prior", "low", "high"), [(0.0, 0.27, 0.29), (0.005, 0.29, 0.31), (0.01, 0.295, 0.325)])
+def test_noise_makes_metal_too_smooth_without_a_prior(prior, low, high):
+    """A sharper lobe under a blurrier light explains noise better; the truth is .3."""
+    pixels, _, _ = photograph(paints=(GOLD, GOLD))
     noise = torch.randn(pixels.target.shape, generator=torch.Generator().manual_seed(0))
     noisy = replace(pixels, target=(pixels.target * (1 + 0.1 * noise)).clamp(0, 1))
-    fit = AppearanceFit(noisy, replace(CONFIG, steps=150, normal_map=False), texture_px=64, seed=0, metal=True)
+    config = replace(CONFIG, steps=150, normal_map=False, roughness_prior=prior)
+    fit = AppearanceFit(noisy, config, texture_px=64, seed=0, metal=True)
     for _ in range(150):
         fit.advance()
-    assert abs(float(fit.maps(pixels.uv)[:, 3].mean() - truth[0, 3])) < 0.01
+    assert low < float(fit.maps(pixels.uv)[:, 3].mean()) < high
