@@ -55,6 +55,8 @@ def test_a_suspect_focal_length_is_told_and_no_more_than_a_hint(tags, size, hint
         ({0x829A: 0.02, 0x829D: 0.0, 0x8827: 800}, None),  # a lens that does not tell the camera
         ({0x829A: 0.02, 0x829D: 2.5, 0x8827: ()}, None),
         ({0x829A: "soon", 0x829D: 2.5, 0x8827: 800}, None),
+        ({0x829A: 1e300, 0x829D: 1e-200, 0x8827: 1e200}, None),  # damaged: products of such overflow
+        ({0x829A: 0.02, 0x829D: 1e200, 0x8827: 800}, None),
         ({}, None),
     ],
 )

@@ -16,6 +16,7 @@ _UNCROPPED = (3 / 2, 4 / 3, 16 / 9)
 _ASPECT_TOLERANCE = 0.02
 _FOCAL_RANGE = (0.3, 5.0)
 _SENSOR_WIDTH_RANGE_MM = (4.5, 60.0)
+_EXPOSURE_RANGE = (1e-7, 1e8)  # an hour at ISO 100 and f/1 is 4e5, 1/32000 s at f/32 3e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +74,14 @@ def focal_from_exif(tags: Mapping[int, object], *, width: int, height: int) -> F
 
 
 def exposure_from_exif(tags: Mapping[int, object]) -> float | None:
-    """How bright a photo shows what it shows: seconds times ISO over the f-number's square; none where one is absent.
+    """How bright a photo shows what it shows: seconds times ISO over the f-number's square.
 
-    It compares photos of one camera; the brightness that a sensor gives a scene is not in it.
+    None where one of them is absent or absurd. It compares photos of one camera; how bright that one
+    shows a scene is not in it.
     """
     seconds, f_number, sensitivity = (_number(tags, tag) for tag in (_EXPOSURE_TIME, _F_NUMBER, _SENSITIVITY))
-    return seconds * sensitivity / f_number**2 if seconds and f_number and sensitivity else None
+    exposure = seconds / f_number * sensitivity / f_number if f_number else 0.0
+    return exposure if _EXPOSURE_RANGE[0] < exposure < _EXPOSURE_RANGE[1] else None
 
 
 def _doubt(tags: Mapping[int, object], shape: float) -> tuple[str, float]:
