@@ -59,24 +59,6 @@ def hull_sdf(
 _MAX_DISSENT = 16
 
 
-@numba.njit(error_model="numpy")
-@no_type_check
-def _exclusion(distances, size, m, focal, v, p):  # noqa: ANN001, ANN202  # part of the kernel
-    """By how much view v excludes a point, world units; nan when it does not frame it."""
-    w = m[v, 2, 0] * p[0] + m[v, 2, 1] * p[1] + m[v, 2, 2] * p[2] + m[v, 2, 3]
-    if w <= 1e-9:
-        return np.nan
-    x = (m[v, 0, 0] * p[0] + m[v, 0, 1] * p[1] + m[v, 0, 2] * p[2] + m[v, 0, 3]) / w - 0.5
-    y = (m[v, 1, 0] * p[0] + m[v, 1, 1] * p[1] + m[v, 1, 2] * p[2] + m[v, 1, 3]) / w - 0.5
-    if x < 0 or y < 0 or x > size[v, 1] - 1 or y > size[v, 0] - 1:
-        return np.nan
-    x0, y0 = min(int(x), size[v, 1] - 2), min(int(y), size[v, 0] - 2)
-    fx, fy = x - x0, y - y0
-    top = distances[v, y0, x0] * (1 - fx) + distances[v, y0, x0 + 1] * fx
-    bottom = distances[v, y0 + 1, x0] * (1 - fx) + distances[v, y0 + 1, x0 + 1] * fx
-    return (top * (1 - fy) + bottom * fy) * w / focal[v]
-
-
 @numba.njit
 @no_type_check
 def _insert(largest, last, value):  # noqa: ANN001, ANN202  # part of the kernel
@@ -89,34 +71,60 @@ def _insert(largest, last, value):  # noqa: ANN001, ANN202  # part of the kernel
         largest[slot] = value
 
 
+@numba.njit(error_model="numpy")
+@no_type_check
+def _exclude(worst, seen, row, distances, size, m, focal, band):  # noqa: ANN001, ANN202, PLR0913  # part of the kernel
+    """Insert by how much a view excludes the points of a row, world units, where it frames them.
+
+    Points that are out already are left alone; returns how many are not.
+    """
+    x, y, z, spacing = row
+    last, left = worst.shape[1] - 1, 0
+    column = m[0, 0] * x + m[0, 1] * y + m[0, 3]
+    line = m[1, 0] * x + m[1, 1] * y + m[1, 3]
+    depth = m[2, 0] * x + m[2, 1] * y + m[2, 3]
+    for k in range(len(seen)):
+        if worst[k, last] > band:
+            continue
+        left += 1
+        at = z + k * spacing
+        w = depth + m[2, 2] * at
+        if w <= 1e-9:
+            continue
+        u, v = (column + m[0, 2] * at) / w - 0.5, (line + m[1, 2] * at) / w - 0.5
+        if u < 0 or v < 0 or u > size[1] - 1 or v > size[0] - 1:
+            continue
+        u0, v0 = min(int(u), size[1] - 2), min(int(v), size[0] - 2)
+        fu, fv = u - u0, v - v0
+        top = distances[v0, u0] * (1 - fu) + distances[v0, u0 + 1] * fu
+        bottom = distances[v0 + 1, u0] * (1 - fu) + distances[v0 + 1, u0 + 1] * fu
+        seen[k] += 1
+        _insert(worst[k], last, (top * (1 - fv) + bottom * fv) * w / focal)
+    return left
+
+
 @numba.njit(cache=True, parallel=True, error_model="numpy")
 @no_type_check
 def _hull_kernel(sdf, grid, distances, sizes, image_from_world, focal, limits):  # noqa: ANN001, ANN202, PLR0913  # one loop nest
     origin, spacing = grid
     dissent, band = limits
-    views = len(focal)
-    allowed = int(dissent * views + 1e-9)
+    views, depth = len(focal), sdf.shape[2]
     for i in numba.prange(sdf.shape[0]):
-        worst = np.empty(_MAX_DISSENT)
+        worst, seen = np.empty((depth, int(dissent * views + 1e-9) + 1)), np.empty(depth, np.int64)
         for j in range(sdf.shape[1]):
-            for k in range(sdf.shape[2]):
-                point = (origin[0] + i * spacing, origin[1] + j * spacing, origin[2] + k * spacing)
-                seen = 0
-                worst[:] = -1e9
-                for v in range(views):
-                    value = _exclusion(distances, sizes, image_from_world, focal, v, point)
-                    if np.isnan(value):
-                        continue
-                    seen += 1
-                    _insert(worst, allowed, value)
-                    if worst[allowed] > band:
-                        break
-                if worst[allowed] > band:
-                    sdf[i, j, k] = worst[allowed]
-                elif seen < max(2.0, MIN_SEEN * views):
+            worst[:] = -1e9
+            seen[:] = 0
+            row = (origin[0] + i * spacing, origin[1] + j * spacing, origin[2], spacing)
+            for v in range(views):  # a row of points at a time: its pixels lie side by side, its matrix in registers
+                if _exclude(worst, seen, row, distances[v], sizes[v], image_from_world[v], focal[v], band) == 0:
+                    break
+            for k in range(depth):
+                if worst[k, -1] > band:
+                    sdf[i, j, k] = worst[k, -1]
+                elif seen[k] < max(2.0, MIN_SEEN * views):
                     sdf[i, j, k] = spacing
                 else:
-                    sdf[i, j, k] = worst[int(dissent * seen + 1e-9)]
+                    sdf[i, j, k] = worst[k, int(dissent * seen[k] + 1e-9)]
 
 
 def hull_box(

@@ -82,15 +82,15 @@ class _Transfer(torch.autograd.Function):
         ctx.matrix = matrix.detach().contiguous().numpy()
         result = torch.empty(len(matrix), 3)
         use_torch_threads()
-        _multiply(ctx.matrix, light.detach().contiguous().numpy(), result.numpy())
+        _multiply(ctx.matrix, light.detach().mT.contiguous().numpy(), result.numpy())
         return result
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        sums = torch.zeros(_CHUNKS, ctx.matrix.shape[1], 3)
+        sums = torch.zeros(_CHUNKS, 3, ctx.matrix.shape[1])
         use_torch_threads()
         _multiply_back(ctx.matrix, grad.contiguous().numpy(), sums.numpy())
-        return None, sums.sum(0)
+        return None, sums.sum(0).mT
 
 
 class _TransferAt(torch.autograd.Function):
@@ -177,9 +177,9 @@ def _multiply(matrix, light, result):  # noqa: ANN001, ANN202  # a kernel
     for row in numba.prange(matrix.shape[0]):
         red = green = blue = np.float32(0)
         for k in range(matrix.shape[1]):
-            red += matrix[row, k] * light[k, 0]
-            green += matrix[row, k] * light[k, 1]
-            blue += matrix[row, k] * light[k, 2]
+            red += matrix[row, k] * light[0, k]
+            green += matrix[row, k] * light[1, k]
+            blue += matrix[row, k] * light[2, k]
         result[row, 0] = red
         result[row, 1] = green
         result[row, 2] = blue
@@ -193,9 +193,9 @@ def _multiply_back(matrix, grad, sums):  # noqa: ANN001, ANN202  # a kernel: one
         for row in range(chunk * rows // chunks, (chunk + 1) * rows // chunks):
             red, green, blue = grad[row, 0], grad[row, 1], grad[row, 2]
             for k in range(matrix.shape[1]):
-                sums[chunk, k, 0] += matrix[row, k] * red
-                sums[chunk, k, 1] += matrix[row, k] * green
-                sums[chunk, k, 2] += matrix[row, k] * blue
+                sums[chunk, 0, k] += matrix[row, k] * red
+                sums[chunk, 1, k] += matrix[row, k] * green
+                sums[chunk, 2, k] += matrix[row, k] * blue
 
 
 @numba.njit(cache=True, parallel=True, fastmath=True)

@@ -135,15 +135,25 @@ def _sh_matrix(degree: int, device: torch.device) -> Float[Tensor, "rows basis"]
 
 def _map_tables(coefficients: Float[Tensor, "texels 3"], size: int) -> list[Float[Tensor, "_ 3"]]:
     """The specular levels of an octahedral light of `size`^2 texels, then its diffuse map."""
+    pooled, last = {size: coefficients}, size
+    smaller = {min(size, largest) for _, largest in (*MAP_LEVELS[1:], (None, DIFFUSE_SOURCE_SIZE))}
+    for small in sorted(smaller, reverse=True):  # each from the one before
+        pooled[small] = _pooled(pooled[last], last, small)
+        last = small
     tables = [coefficients]  # the sharpest lobe is narrower than a texel
     for roughness, largest in (*MAP_LEVELS[1:], (None, DIFFUSE_SOURCE_SIZE)):
         small = min(size, largest)
-        divisor = size // small
-        shares = _pool_shares(size, small, coefficients.device) * coefficients
-        pooled = shares.reshape(small, divisor, small, divisor, 3).sum((1, 3)).reshape(-1, 3)
         target = DIFFUSE_SIZE if roughness is None else small
-        tables.append(_FixedSparseProduct.apply(*_lobe_matrix(small, target, roughness, pooled.device), pooled))
+        matrices = _lobe_matrix(small, target, roughness, coefficients.device)
+        tables.append(_FixedSparseProduct.apply(*matrices, pooled[small]))
     return tables
+
+
+def _pooled(coefficients: Float[Tensor, "texels 3"], size: int, small: int) -> Float[Tensor, "small_texels 3"]:
+    """The octahedral map of `small`^2 texels that holds the mean radiance of those of one of `size`^2."""
+    divisor = size // small
+    shares = _pool_shares(size, small, coefficients.device) * coefficients
+    return shares.reshape(small, divisor, small, divisor, 3).sum((1, 3)).reshape(-1, 3)
 
 
 @functools.cache

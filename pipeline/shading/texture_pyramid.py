@@ -24,6 +24,7 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 ASSIGNED = (0.02, 0.97)  # values nearer to 0 or 1 hardly move again
 _CORRECTED = 8192  # steps of a texel after which its moments need no correction
+_PARTS, _BAND = 4, 4  # a step of Adam in parts, each of every fourth band of four rows of a level
 
 
 @functools.cache
@@ -219,30 +220,36 @@ def _look_up(uv, levels, start, values):  # noqa: ANN001, ANN202  # a kernel
 @numba.njit(cache=True, parallel=True, fastmath=True)
 @no_type_check
 def _learn(uv, logits, levels, moments, corrections, rate):  # noqa: ANN001, ANN202  # a kernel
-    for k in numba.prange(3):  # a level is one thread's, so that sums repeat exactly
+    for task in numba.prange(3 * _PARTS):  # a texel is one task's, so that sums repeat exactly
+        part, k = task // 3, task % 3
         if k == 0:
-            _learn_level(uv, logits, levels[0], moments[0], corrections, rate)
+            _learn_part(uv, logits, levels[0], moments[0], corrections, rate, part)
         elif k == 1:
-            _learn_level(uv, logits, levels[1], moments[1], corrections, rate)
+            _learn_part(uv, logits, levels[1], moments[1], corrections, rate, part)
         else:
-            _learn_level(uv, logits, levels[2], moments[2], corrections, rate)
+            _learn_part(uv, logits, levels[2], moments[2], corrections, rate, part)
 
 
 @numba.njit(fastmath=True)
 @no_type_check
-def _learn_level(uv, logits, level, moments, corrections, rate):  # noqa: ANN001, ANN202  # part of a kernel
+def _learn_part(uv, logits, level, moments, corrections, rate, part):  # noqa: ANN001, ANN202, PLR0913  # part of a kernel
+    """Every `_PARTS`-th band of rows of a level."""
     size, channels = int(np.sqrt(len(level))), level.shape[1]
     touched, count, steps = np.empty(4 * len(uv), np.int32), 0, 3 * channels
     for p in range(len(uv)):
         first, fu, fv = _texels(uv[p, 0], uv[p, 1], size)
-        for corner in range(4):
-            row = first + (corner & 1) + (size if corner > 1 else 0)
-            weight = (fu if corner & 1 else 1 - fu) * (fv if corner > 1 else 1 - fv)
-            if moments[row, steps] >= 0:  # negative: touched in this step
-                moments[row, steps] = -1 - moments[row, steps]
-                touched[count], count = row, count + 1
-            for c in range(channels):
-                moments[row, c] += weight * logits[p, c]
+        line = first // size
+        for below in range(2):
+            if ((line + below) // _BAND) % _PARTS != part:
+                continue
+            for right in range(2):
+                row = first + right + size * below
+                weight = (fu if right else 1 - fu) * (fv if below else 1 - fv)
+                if moments[row, steps] >= 0:  # negative: touched in this step
+                    moments[row, steps] = -1 - moments[row, steps]
+                    touched[count], count = row, count + 1
+                for c in range(channels):
+                    moments[row, c] += weight * logits[p, c]
     for t in range(count):
         row = touched[t]
         own_steps = -moments[row, steps]  # one more than before

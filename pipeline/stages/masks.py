@@ -36,10 +36,11 @@ def complete_masks(capture: Capture, model: MaskModel | None, config: MasksConfi
     """
     threads = context.runtime.threads
     given = [v for v in capture.views if v.mask_path is not None]
-    _refuse_inverted(in_parallel(small_mask, given, threads), capture, threads)
+    measured = in_parallel(small_mask, given, threads)
+    _refuse_inverted(measured, capture, threads)
     views, origin = make_missing(capture, model, config, context)
     capture = dataclasses.replace(capture, views=views)
-    judged = _judge(capture, context)
+    judged = _judge(capture, context, measured if len(given) == len(views) else None)
     suspects = {c.name for c in judged.checks if c.flags and origin[c.name] != "none"}
     if config.repair and suspects:
         views = repair(views, [c for c in judged.checks if c.name in suspects], config, context)
@@ -87,14 +88,14 @@ class _Judged:
     checks: list[MaskCheck]
 
 
-def _judge(capture: Capture, context: StageContext) -> _Judged:
-    """Measure how far the masks agree, and check each.
+def _judge(capture: Capture, context: StageContext, masks: list[SmallMask] | None = None) -> _Judged:
+    """Measure how far the masks agree, and check each; `masks` are those of all views, where they are at hand.
 
     Raises:
         CaptureError: When they have no common object.
     """
     threads = context.runtime.threads
-    masks = in_parallel(small_mask, capture.views, threads)
+    masks = masks or in_parallel(small_mask, capture.views, threads)
     cameras, distances = [m.camera for m in masks], [m.distance for m in masks]
     start, box = search_box(cameras, distances, capture.object_box)  # the user's box may cut what masks show
     dissent, agreement = measure_dissent(cameras, distances, box, context.runtime.rasterizer)
