@@ -13,10 +13,23 @@ SMOOTH = torch.tensor([0.55, 0.22, 0.12, 0.15, 0.0])
 CHALK, SLATE = torch.tensor([0.55, 0.22, 0.12, 0.9, 0.0]), torch.tensor([0.12, 0.25, 0.5, 0.8, 0.0])
 
 
-@pytest.mark.parametrize(("paints", "metal"), [((GOLD, GOLD), True), ((MATT, GLOSSY), False)])
+STEEL, RED = torch.tensor([0.55, 0.56, 0.58, 0.25, 1.0]), torch.tensor([0.7, 0.08, 0.05, 0.4, 0.0])
+CREAM, LACQUER = torch.tensor([0.8, 0.75, 0.6, 0.5, 0.0]), torch.tensor([0.03, 0.03, 0.03, 0.15, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("paints", "metal"), [((GOLD, GOLD), True), ((MATT, GLOSSY), False), ((LACQUER, CREAM), False)]
+)
 def test_an_object_starts_as_metal_where_that_explains_the_photos(paints, metal):
     pixels, _, _ = photograph(views=12, size_px=48, paints=paints)
     assert choose_start(pixels, CONFIG, None, seed=0).metal == metal
+
+
+@pytest.mark.parametrize("paint", [RED, CREAM])
+def test_an_object_that_is_metal_by_half_starts_as_metal(paint):
+    """A metal under a fair light is taken for black lacquer under a light so bright that the paint must be dark."""
+    pixels, _, _ = photograph(views=12, size_px=48, paints=(STEEL, paint))
+    assert choose_start(pixels, CONFIG, None, seed=0).metal
 
 
 def test_the_light_is_soft_only_where_nothing_depends_on_its_detail():

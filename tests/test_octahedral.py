@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from pipeline.shading.octahedral import (
     bilinear_corners,
     direction_from_octahedral,
+    mean_step,
     octahedral_from_direction,
     texel_directions,
     texel_solid_angles,
@@ -95,3 +96,15 @@ def test_below_the_four_corner_texels_meet():
     index, weights = bilinear_corners(torch.tensor([[0.0, -1.0, 0.0]]), 4)
     assert sorted(index[0].tolist()) == [0, 3, 12, 15]
     torch.testing.assert_close(weights, torch.full((1, 4), 0.25))
+
+
+def test_every_texel_has_four_neighbours_those_across_folded_edges_among_them():
+    size = 6
+    for texel in torch.eye(size * size):
+        assert mean_step(texel.reshape(size, size, 1)).item() == pytest.approx(4 / size**2)
+
+
+def test_half_an_edge_that_differs_is_a_step_on_both_its_sides():
+    even = torch.zeros(32, 32, 1)
+    even[:16, -1] = 1  # beside the column within, and beside the other half of its edge
+    assert mean_step(even).item() == pytest.approx((16 + 16 + 1 + 1) / 32**2)

@@ -58,6 +58,16 @@ def texel_solid_angles(size: int) -> Float[Tensor, "texels"]:
     return total.reshape(-1).float()
 
 
+def mean_step(texels: Float[Tensor, "size size channels"]) -> Float[Tensor, ""]:
+    """Mean difference of neighbours along rows plus along columns, across the octahedron's folded edges too."""
+    size, _, channels = texels.shape
+    total = (texels[1:] - texels[:-1]).abs().sum() + (texels[:, 1:] - texels[:, :-1]).abs().sum()
+    for edge in (texels[0], texels[-1], texels[:, 0], texels[:, -1]):  # each folds about its middle
+        first, second = edge[: size // 2], edge.flip(0)[: size // 2]  # not a frame flip: texels that lie side by side
+        total = total + (first - second).abs().sum()
+    return total / (size * size * channels)
+
+
 @functools.cache
 def _wrapped_index(size: int, device: torch.device) -> Int[Tensor, "padded"]:
     """Texel of each entry of a (size + 2)^2 map whose border continues across the octahedron's edges."""

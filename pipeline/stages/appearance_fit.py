@@ -31,6 +31,7 @@ from pipeline.stages.appearance_pixels import Pixels, occurring
 from pipeline.stages.appearance_search import reconsider
 
 METAL_BASE_COLOR, METAL = 0.8, 0.98  # at the start, where metal explains the photos better
+AGAIN_AT = 0.5  # share of the steps at which places of what started as metal are looked at a second time
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
 PARSIMONY_PIXELS = 1024
 SLOWER_FROM, SLOWER = (0.6, 0.85), 0.4  # shares of the steps from which the rates are lower, each time by this factor
@@ -101,7 +102,7 @@ class AppearanceFit:
         metal: bool = False,
     ) -> None:
         self.config, self.shadows = config, shadows
-        self.step, self.recent_loss = 0, 0.0
+        self.step, self.recent_loss, self.metal = 0, 0.0, metal
         self.start_metallic = METAL if metal else config.start_metallic
         base_color = METAL_BASE_COLOR if metal else config.start_base_color
         start = [base_color] * 3 + [config.start_roughness, self.start_metallic]
@@ -145,13 +146,19 @@ class AppearanceFit:
         return max(len(self.lights), round(self.config.metallic_from * self.config.steps))
 
     @property
+    def _search_steps(self) -> tuple[int, ...]:
+        """What started as metal is looked at again, once the light has settled on the paints that were found."""
+        first = self._search_step
+        return (first, max(first, round(AGAIN_AT * self.config.steps))) if self.metal else (first,)
+
+    @property
     def _unlock_step(self) -> int:
         """At this step, after the search for metals, the photos may turn out to be exposed differently."""
         return max(self._search_step + 1, round(UNLOCK_AT * self.config.steps))
 
     def advance(self) -> float:
         """Take one step, under one of the lights; returns the photometric loss."""
-        if self.step == self._search_step and self.config.metal_search:
+        if self.step in self._search_steps and self.config.metal_search:
             found = reconsider(self.under, self.lights, self.maps, self.shadows)
             self.maps.assign(found.cells, found.values)
         if self.step == self._unlock_step:

@@ -12,7 +12,7 @@ from pipeline.losses import white_light_loss
 from pipeline.scene import Environment
 from pipeline.shading.disney import even_reflectance
 from pipeline.shading.light_maps import sh_from_octahedral
-from pipeline.shading.octahedral import texel_directions
+from pipeline.shading.octahedral import mean_step, texel_directions
 from pipeline.shading.prefilter import PrefilteredLight, prefilter, radiance
 from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bent_light, bounce_light, shadowed_light
 from pipeline.shading.texture_pyramid import TexturePyramid
@@ -132,8 +132,7 @@ class FittedLight:
             seen = radiance(environment, texel_directions(16).to(self.parameter.device))
             return config.white_light * white_light_loss(seen.clamp_min(0)) + (-seen).clamp_min(0).mean()
         size = math.isqrt(len(self.parameter))
-        rows = self.parameter.reshape(size, size, 3)
-        steps = (rows[1:] - rows[:-1]).abs().mean() + (rows[:, 1:] - rows[:, :-1]).abs().mean()
+        steps = mean_step(self.parameter.reshape(size, size, 3))
         return config.white_light * white_light_loss(environment.coefficients) + config.light_smoothness * steps
 
     @torch.no_grad()

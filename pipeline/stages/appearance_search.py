@@ -5,6 +5,7 @@ other hardly any. With the light known, however, radiance is linear in base colo
 each `metallic` of a grid the best base colour and what it leaves unexplained follow in closed form.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +20,14 @@ from pipeline.stages.appearance_pixels import Pixels
 
 ROUGHNESS = (0.12, 0.2, 0.3, 0.42, 0.56, 0.72, 0.9)
 METALLIC = (0.0, 0.25, 0.5, 0.75, 1.0)  # between the ends: texels that show both
+DIMMING = (1.0, 1.4, 2.0, 2.8, 4.0, 5.6)  # how many times darker than thought a light may be; 1 comes first
 SEARCH_PIXELS, CELL_PIXELS = (100_000, 400_000), 8  # the least and the most in all, and for each cell of the maps
 CHUNK = 65_536
 MIN_PIXELS = 2  # of a cell to take part
 NEIGHBOURS, REACH = 25, 0.008  # cells that vote together: Gaussian of their distance, shares of the diagonal
 METAL = 0.5  # metallic from which a place counts as metal
 SURE = 0.75  # the other material must leave less than this share of the error unexplained
+CONTRADICTED, NO_METAL = 1.5, 4.0  # error of a paint, dielectric over metal: above, it is metal. The most that counts
 METALS_REFLECT = 0.25  # darker metals do not exist; the brightness of the light is not certain, so not .5
 ANCHORS = 2000  # cells that speak for their paint
 LIKE_PAINT = 0.2  # standard deviation of log(base colour + .03) within a paint
@@ -44,6 +47,21 @@ class Recast:
     values: Float[Tensor, "cells 5"]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Evidence:
+    """Normal equations of the cells that photos show, per hypothesis.
+
+    Attributes:
+        cells: Texels of the middle level of the maps.
+        count: Pixels of each.
+        sums: As `_accumulate` makes them, with the neighbours'.
+    """
+
+    cells: Int[Tensor, "cells"]
+    count: Int[Tensor, "cells"]
+    sums: Float[Tensor, "cells roughness metallic lights 8"]
+
+
 @torch.no_grad()
 def reconsider(under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None) -> Recast:
     """Cells that another material explains far better under the present light.
@@ -54,23 +72,9 @@ def reconsider(under: list[Pixels], lights: list[FittedLight], maps: TexturePyra
         maps: The present material.
         shadows: What the mesh hides from itself; none takes neighbours in the texture for neighbours.
     """
-    wanted = min(max(CELL_PIXELS * len(maps.levels[1]), SEARCH_PIXELS[0]), SEARCH_PIXELS[1])
-    share = wanted / max(wanted, sum(len(pixels) for pixels in under))
-    some = [pixels.batch(slice(max(1, int(share * len(pixels))))) for pixels in under]
-    cells, cell_of = torch.unique(torch.cat([maps.cells(pixels.uv) for pixels in some]), return_inverse=True)
-    place = torch.cat([pixels.uv if shadows is None else pixels.positions(shadows.vertices) for pixels in some])
-    count = torch.bincount(cell_of, minlength=len(cells))
-    center = place.new_zeros(len(cells), place.shape[1]).index_add_(0, cell_of, place) / count[:, None]
-    sums = place.new_zeros(len(cells), len(ROUGHNESS), len(METALLIC), 8)
-    first = 0
-    for pixels, light in zip(some, lights, strict=True):
-        for part in range(0, len(pixels), CHUNK):
-            batch = pixels.batch(slice(part, part + CHUNK))
-            _accumulate(sums, cell_of[first : first + len(batch)], batch, (light, shadows, maps))
-            first += len(batch)
-    taking_part = torch.nonzero(count >= MIN_PIXELS)[:, 0]
-    cells, center = cells[taking_part], center[taking_part]
-    base, error = _best_base(_with_neighbours(sums[taking_part], center))
+    evidence = _evidence(under, lights, maps, shadows, metallic=METALLIC)
+    cells = evidence.cells
+    base, error = _best_base(evidence.sums[:, :, :, 0])
     values = maps(maps.centers(cells))
     wrong = _exchange_metals(values, base, error)
     rough = _agree_on_roughness(values, error)
@@ -78,13 +82,63 @@ def reconsider(under: list[Pixels], lights: list[FittedLight], maps: TexturePyra
     return Recast(cells=cells[changed], values=values[changed])
 
 
+@torch.no_grad()
+def left_when_dimmed(
+    under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None
+) -> float:
+    """Error under a light as much darker as suits the photos best, of that under the present one, materials free.
+
+    What a metal mirrors, a dark dielectric mirrors under a light that is many times too bright, and one cannot be
+    told from the other; but beside paint, which scatters, the level of the light is not free. Arguments are as
+    `reconsider` takes them, of a fit of dielectrics alone.
+    """
+    evidence = _evidence(under, lights, maps, shadows, metallic=(0.0, 1.0), dimming=DIMMING)
+    base, error = _best_base(evidence.sums)
+    error = torch.where(_exist(base), error, torch.inf)
+    total = (error.amin((1, 2)) * evidence.count[:, None]).sum(0)
+    return float(total.min() / total[0].clamp_min(1e-12))
+
+
+def _evidence(
+    under: list[Pixels],
+    lights: list[FittedLight],
+    maps: TexturePyramid,
+    shadows: Shadows | None,
+    *,
+    metallic: tuple[float, ...],
+    dimming: tuple[float, ...] = (1.0,),
+) -> _Evidence:
+    wanted = min(max(CELL_PIXELS * len(maps.levels[1]), SEARCH_PIXELS[0]), SEARCH_PIXELS[1])
+    share = wanted / max(wanted, sum(len(pixels) for pixels in under))
+    some = [pixels.batch(slice(max(1, int(share * len(pixels))))) for pixels in under]
+    cells, cell_of = torch.unique(torch.cat([maps.cells(pixels.uv) for pixels in some]), return_inverse=True)
+    place = torch.cat([pixels.uv if shadows is None else pixels.positions(shadows.vertices) for pixels in some])
+    count = torch.bincount(cell_of, minlength=len(cells))
+    center = place.new_zeros(len(cells), place.shape[1]).index_add_(0, cell_of, place) / count[:, None]
+    sums = place.new_zeros(len(cells), len(ROUGHNESS), len(metallic), len(dimming), 8)
+    first = 0
+    for pixels, light in zip(some, lights, strict=True):
+        for part in range(0, len(pixels), CHUNK):
+            batch = pixels.batch(slice(part, part + CHUNK))
+            of = cell_of[first : first + len(batch)]
+            _accumulate(sums, of, batch, (light, shadows, maps), (metallic, dimming))
+            first += len(batch)
+    taking_part = torch.nonzero(count >= MIN_PIXELS)[:, 0]
+    sums = _with_neighbours(sums[taking_part], center[taking_part])
+    return _Evidence(cells=cells[taking_part], count=count[taking_part], sums=sums)
+
+
 def _accumulate(
-    sums: Float[Tensor, "cells roughness metallic 8"],
+    sums: Float[Tensor, "cells roughness metallic lights 8"],
     cell_of: Int[Tensor, "pixels"],
     batch: Pixels,
     under: tuple[FittedLight, Shadows | None, TexturePyramid],
+    grid: tuple[tuple[float, ...], tuple[float, ...]],
 ) -> None:
-    """Add a batch to each cell's normal equations per hypothesis: 3 squares, 3 products, the rest, the pixels."""
+    """Add a batch to each cell's normal equations per hypothesis: 3 squares, 3 products, the rest, the pixels.
+
+    Hypotheses are those of `ROUGHNESS` and, in `grid`, of `metallic` and of how many times darker the light is.
+    """
     light, shadows, maps = under
     at_points = light.on(batch, shadows, maps, normal=batch.normal, renew=False)
     weight = (batch.target + 0.05).pow(-1.5) * (batch.target < 0.96)  # about what the loss's gamma makes of an error
@@ -103,12 +157,12 @@ def _accumulate(
 
     for r, roughness in enumerate(ROUGHNESS):
         dielectric, metal = ([shaded(base, roughness, ends) for base in (0.0, 1.0)] for ends in (0.0, 1.0))
-        for m, part in enumerate(METALLIC):
-            black, white = (torch.lerp(d, e, part) for d, e in zip(dielectric, metal, strict=True))
+        for (m, part), (d, darker) in itertools.product(*(enumerate(values) for values in grid)):
+            black, white = (torch.lerp(x, y, part) / darker for x, y in zip(dielectric, metal, strict=True))
             slope, target = white - black, batch.target - black
             rest = (weight * target * target).sum(1, keepdim=True)
             entry = [weight * slope * slope, weight * slope * target, rest, torch.ones_like(rest)]
-            sums[:, r, m].index_add_(0, cell_of, torch.cat(entry, 1))
+            sums[:, r, m, d].index_add_(0, cell_of, torch.cat(entry, 1))
 
 
 def _with_neighbours(
@@ -135,19 +189,33 @@ def _best_base(
     return base, (rest - (base * (2 * products - base * squares)).sum(-1)).clamp_min(0) / count.clamp_min(1e-12)
 
 
+def _exist(
+    base: Float[Tensor, "cells roughness metallic *lights 3"],
+) -> Bool[Tensor, "cells roughness metallic *lights"]:
+    """Which materials there are: not metals that are dark."""
+    bright = base.mean(-1) > METALS_REFLECT
+    bright[:, :, 0] = True
+    return bright
+
+
 def _exchange_metals(
     values: Float[Tensor, "cells 5"],
     base: Float[Tensor, "cells roughness metallic 3"],
     error: Float[Tensor, "cells roughness metallic"],
 ) -> Bool[Tensor, "cells"]:
-    """Overwrite the values of cells that the other of metal and dielectric explains far better; returns which."""
-    bright = base.mean(-1) > METALS_REFLECT
-    bright[:, :, 0] = True
-    error = torch.where(bright, error, torch.inf)
+    """Overwrite the values of cells that the other of metal and dielectric explains far better; returns which.
+
+    A metal gives way to a dielectric that is better at all, unless its paint is far better explained as metal: a fit
+    that starts as metal has lent the paints beside it what suits a metal best.
+    """
+    error = torch.where(_exist(base), error, torch.inf)
     metal_now = values[:, 4] > METAL
     as_dielectric, as_metal = error[:, :, 0].amin(1), error[:, :, 1:].flatten(1).amin(1)
     now, other = torch.where(metal_now, as_metal, as_dielectric), torch.where(metal_now, as_dielectric, as_metal)
-    wrong = other < SURE * now
+    both = torch.stack([as_dielectric, torch.minimum(as_metal, NO_METAL * as_dielectric)], 1)
+    paint_as_dielectric, paint_as_metal = _of_paint(values, both).unbind(1)
+    no_metal = metal_now & (other < now) & (paint_as_dielectric < CONTRADICTED * paint_as_metal)
+    wrong = (other < SURE * now) | no_metal
     error[~metal_now, :, 0] = torch.inf
     error[metal_now, :, 1:] = torch.inf
     best = error.flatten(1).argmin(1)
@@ -164,6 +232,20 @@ def _exchange_metals(
     return wrong
 
 
+def _of_paint(
+    values: Float[Tensor, "cells 5"], error: Float[Tensor, "cells *hypotheses"]
+) -> Float[Tensor, "cells *hypotheses"]:
+    """The mean errors of cells of like base colour, metals and dielectrics apart."""
+    metal = values[:, 4] > METAL
+    paint = torch.cat([torch.log(values[:, :3] + 0.03) / LIKE_PAINT, 10.0 * metal[:, None]], 1)
+    anchors = torch.arange(0, len(values), max(1, len(values) // ANCHORS), device=values.device)
+    pooled = torch.empty_like(error)
+    for part in torch.arange(len(values), device=values.device).split(CHUNK // 8):
+        weight = torch.exp(-0.5 * torch.cdist(paint[part], paint[anchors]).square())
+        pooled[part] = weight @ error[anchors] / weight.sum(1, keepdim=True).clamp_min(1e-12)
+    return pooled
+
+
 def _agree_on_roughness(
     values: Float[Tensor, "cells 5"], error: Float[Tensor, "cells roughness metallic"]
 ) -> Bool[Tensor, "cells"]:
@@ -175,12 +257,7 @@ def _agree_on_roughness(
     """
     metal = values[:, 4] > METAL
     own = torch.where(metal[:, None], error[:, :, 1:].amin(2), error[:, :, 0])
-    paint = torch.cat([torch.log(values[:, :3] + 0.03) / LIKE_PAINT, 10.0 * metal[:, None]], 1)
-    anchors = torch.arange(0, len(values), max(1, len(values) // ANCHORS), device=values.device)
-    pooled = torch.empty_like(own)
-    for part in torch.arange(len(values), device=values.device).split(CHUNK // 8):
-        weight = torch.exp(-0.5 * torch.cdist(paint[part], paint[anchors]).square())
-        pooled[part] = weight @ own[anchors] / weight.sum(1, keepdim=True).clamp_min(1e-12)
+    pooled = _of_paint(values, own)
     best = values.new_tensor(ROUGHNESS)[(own + pooled).argmin(1)]
     other = (best - values[:, 3]).abs() > ROUGHNESS_STEP
     values[other, 3] = best[other]

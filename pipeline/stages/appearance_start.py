@@ -10,14 +10,16 @@ from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_highlights import Highlights, measure_highlights
 from pipeline.stages.appearance_light import Shadows
 from pipeline.stages.appearance_pixels import Pixels
+from pipeline.stages.appearance_search import left_when_dimmed
 
 TRIAL_STEPS, TRIAL_PIXELS = 60, 300_000  # of each hypothesis, metal or not
 TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
 TRIAL_MAPS_RATE, TRIAL_LIGHT_RATE = 0.04, 0.06  # whatever the fit's are: the limit below goes with them
 METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a painted cabinet and for plastic
+TOO_BRIGHT = 0.87  # left of the error of a light that is: steel with a label .77, gold .68; others .97 to 1
 ALIKE = 1.2  # where highlights have the surface's colour, a trial need not be better: 1.03 of gold in fine relief
 COLORED, OWN_COLOR, CHANGE = 0.5, 0.75, 0.2  # of such: gold .87 and .91; worn leather .58, marble .52, wood -.33
-HOPELESS, LATE = 1.6, 15  # ratio half-way that no metal has: gold .85, mixed 1.27; paint 2.09 and 1.78. Steps averaged
+HOPELESS, LATE = 2.0, 15  # ratio half-way that no metal has: gold .9, half steel 1.9; paint 1.8 to 2.5. Steps averaged
 BLURRED_DEGREE = 2  # what matt surfaces show of a light (Ramamoorthi and Hanrahan 2001)
 
 
@@ -30,19 +32,26 @@ class Start:
         light: "sh" or "octahedral".
         sharp_gain_db: How much better the photos are explained by a sharp light than by the same one blurred; none
             where the settings had chosen.
+        left_when_dimmed: Error of dielectrics and metals under a dimmer light, of that under the light that explains
+            the photos by dielectrics alone; none where that was not looked for.
         own_color: How much of the surface's colour its highlights have; none where that was not looked for.
     """
 
     metal: bool
     light: str
     sharp_gain_db: float | None = None
+    left_when_dimmed: float | None = None
     own_color: float | None = None
 
     @property
     def figures(self) -> dict[str, float]:
         """The choices by name, for the stage's metrics."""
         figures = {"starts_as_metal": float(self.metal), "sharp_light": float(self.light == "octahedral")}
-        found = {"sharp_gain_db": self.sharp_gain_db, "own_color_of_highlights": self.own_color}
+        found = {
+            "sharp_gain_db": self.sharp_gain_db,
+            "left_when_dimmed": self.left_when_dimmed,
+            "own_color_of_highlights": self.own_color,
+        }
         return figures | {name: value for name, value in found.items() if value is not None}
 
 
@@ -75,17 +84,21 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
     def trial(metal: bool) -> AppearanceFit:
         return AppearanceFit(some, small, texture_px=small.texture_px, seed=seed, shadows=shadows, metal=metal)
 
-    fit, metal, highlights = trial(metal=False), False, None
+    fit, metal, dimmed, highlights = trial(metal=False), False, None, None
     if config.metal_search:
         other = trial(metal=True)
         unexplained = _compare(other, fit)
-        if METAL_MUST_EXPLAIN <= unexplained < ALIKE and not config.flash:
-            highlights = measure_highlights(pixels)
-        metal = unexplained < METAL_MUST_EXPLAIN or (highlights is not None and _golden(highlights))
+        if METAL_MUST_EXPLAIN <= unexplained < math.inf and not config.flash:
+            dimmed = left_when_dimmed(fit.under, fit.lights, fit.maps, shadows)
+            highlights = measure_highlights(pixels) if unexplained < ALIKE else None
+        too_bright = dimmed is not None and dimmed < TOO_BRIGHT
+        golden = highlights is not None and _golden(highlights)
+        metal = unexplained < METAL_MUST_EXPLAIN or too_bright or golden
         fit = other if metal else fit
     elif choosing:
         _losses(fit, TRIAL_STEPS)
-    start = Start(metal=metal, light=light, own_color=None if highlights is None else highlights.own_color)
+    own_color = None if highlights is None else highlights.own_color
+    start = Start(metal=metal, light=light, left_when_dimmed=dimmed, own_color=own_color)
     if not choosing:
         return start
     gain = sharpness_gain_db(fit)
