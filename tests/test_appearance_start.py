@@ -7,14 +7,13 @@ import torch
 
 from pipeline.shading.light_maps import sh_from_octahedral
 from pipeline.stages.appearance_start import choose_start
-from tests.test_appearance_fit import CONFIG, GLOSSY, GOLD, MATT, photograph, studio
+from tests.test_appearance_fit import CONFIG, CREAM, GLOSSY, GOLD, MATT, STEEL, photograph, studio
 
 SMOOTH = torch.tensor([0.55, 0.22, 0.12, 0.15, 0.0])
 CHALK, SLATE = torch.tensor([0.55, 0.22, 0.12, 0.9, 0.0]), torch.tensor([0.12, 0.25, 0.5, 0.8, 0.0])
 
 
-STEEL, RED = torch.tensor([0.55, 0.56, 0.58, 0.25, 1.0]), torch.tensor([0.7, 0.08, 0.05, 0.4, 0.0])
-CREAM, LACQUER = torch.tensor([0.8, 0.75, 0.6, 0.5, 0.0]), torch.tensor([0.03, 0.03, 0.03, 0.15, 0.0])
+RED, LACQUER = torch.tensor([0.7, 0.08, 0.05, 0.4, 0.0]), torch.tensor([0.03, 0.03, 0.03, 0.15, 0.0])
 
 
 @pytest.mark.parametrize(
