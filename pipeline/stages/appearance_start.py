@@ -59,9 +59,10 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
     """What of metal and dielectric, sharp and soft light the photos speak for, where the settings leave it open.
 
     Each hypothesis is fitted, small and briefly, with a light of its own: a wrong choice cannot be undone later, as
-    the light of a dielectric that mirrors 4 % is ten times too bright for a metal. A light counts as soft when the
-    photos are explained no worse once it is blurred: matt balls have -.003 dB, a painted cabinet, which a soft light
-    costs 4 dB relit, .011, glossy objects up to 7.7.
+    the light of a dielectric that mirrors 4 % is ten times too bright for a metal. With paint beside the metal it is
+    too bright for both, which shows where the photos ask for a dimmer one (`left_when_dimmed`). A light counts as soft
+    when the photos are explained no worse once it is blurred: matt balls have -.003 dB, a painted cabinet, which a
+    soft light costs 4 dB relit, .011, glossy objects up to 7.7.
     """
     choosing = config.light == "auto" and not config.flash  # beside a flash, the light around is what is left over
     light = "octahedral" if config.light == "auto" else config.light
