@@ -54,6 +54,8 @@ class GeometryConfig:
             is: open surfaces, thin parts and every triangle stay, and its texture coordinates where they can be used.
         method: "hull", or "joint": shape, material and light at once from a random start, as nvdiffrec does
             (docs/nvdiffrec.md), which is here to be compared with.
+        surface: How the surface is taken from the grid's values: "tetrahedra", or "flexicubes" by NVIDIA's kaolin where
+            that is installed: fewer and rounder triangles from one grid, and in a joint fit vertices that move freely.
         grid_resolution: Grid points along the longest side of the object's box.
         stereo: Whether hollows that no outline shows are looked for by comparing the photos.
         stereo_px: Pixels of a photo that the object covers when photos are compared, on average.
@@ -70,6 +72,7 @@ class GeometryConfig:
 
     mesh: str | None = None
     method: str = "hull"
+    surface: str = "tetrahedra"
     grid_resolution: int = 193
     stereo: bool = True
     stereo_px: int = 50_000
@@ -85,6 +88,7 @@ class GeometryConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         choose(self, "method", ("hull", "joint"))
+        choose(self, "surface", ("tetrahedra", "flexicubes"))
         require(self, "joint_steps", low=1, high=1e6)
         require(self, "joint_batch_views", low=1, high=1024)
         require(self, "joint_px", low=16, high=8192)

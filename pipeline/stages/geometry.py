@@ -13,6 +13,7 @@ from pipeline.formats.tensors import load_asset, save_asset
 from pipeline.formats.views import read_view_mask
 from pipeline.geometry import mesh_ops
 from pipeline.geometry.decimate import decimate
+from pipeline.geometry.flexicubes import FlexiCubes
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
 from pipeline.geometry.normals import filtered_normals
 from pipeline.geometry.outline import mask_distance
@@ -88,7 +89,11 @@ def _surface(
     sdf: Float[Tensor, "nx ny nz"], grid: TetGrid, config: GeometryConfig
 ) -> tuple[Float[Tensor, "vertices 3"], Int[Tensor, "faces 3"], int]:
     """Vertices and faces without specks and cavities, and how many of these were dropped."""
-    vertices, faces = marching_tetrahedra(sdf, grid)
+    if config.surface == "flexicubes":
+        positions = grid.positions(torch.arange(sdf.numel()))
+        vertices, faces, _ = FlexiCubes(grid, sdf.device)(positions, sdf.reshape(-1).to(positions.dtype))
+    else:
+        vertices, faces = marching_tetrahedra(sdf, grid)
     return mesh_ops.keep_solid_parts(vertices, faces, min_share=config.min_component)
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import grid_sample, normalize
 
 from pipeline.config import GeometryConfig
 from pipeline.errors import CaptureError, UsageError
 from pipeline.formats.tensors import load_checkpoint, save_checkpoint
 from pipeline.geometry import mesh_ops
 from pipeline.geometry.decimate import decimate
+from pipeline.geometry.flexicubes import WEIGHTS, FlexiCubes
 from pipeline.geometry.marching_tetrahedra import crossed_edges
 from pipeline.geometry.normals import vertex_normals
 from pipeline.geometry.tet_grid import grid_in_box
@@ -44,7 +45,9 @@ SIGN_WEIGHT, LAST_SIGN_WEIGHT, SIGN_UNTIL = 0.2, 0.01, 0.25  # train.py, sdf_reg
 SMOOTH_WEIGHT, SMOOTH_FROM = 0.03, 0.1  # dmtet.py, tick: kd_grad, rising over the first 500 steps
 SMOOTH_DISTANCE = 0.01 * 64 / 2.1  # cells. render.py: texture positions jitter by 0.01, with the cells above
 WHITE_WEIGHT = 0.005  # dmtet.py, tick: the light's regularizer
+DEVIATION_WEIGHT, OFF_CENTER_WEIGHT = 0.5, 0.1  # FlexiCubes' examples/optimize.py, of vertices and weights of cubes
 CHECKPOINT_STEPS = 50
+FITTED = ("sdf", "shift", "material", "light", "weights")
 
 
 def fit_joint(capture: Capture, config: GeometryConfig, context: StageContext) -> Mesh:
@@ -94,6 +97,7 @@ class JointFit:
         shift: Of the points, along the axes, before tanh.
         material: Base colour, roughness and metallic at the points, before the sigmoid.
         light: Radiance per texel of an octahedral map.
+        weights: Of FlexiCubes' cells; none with tetrahedra.
     """
 
     def __init__(self, photos: Photos, box: Float[Tensor, "2 3"], config: GeometryConfig, runtime: Runtime) -> None:
@@ -107,9 +111,14 @@ class JointFit:
         self.shift = self.sdf.new_zeros(count, 3).requires_grad_()
         self.material = self.sdf.new_zeros(count, 5).requires_grad_()
         self.light = self.sdf.new_full((LIGHT_PX**2, 3), START_LIGHT).requires_grad_()
+        self.dual, self.weights = None, self.sdf.new_zeros(0, WEIGHTS)
+        if config.surface == "flexicubes":
+            self.dual = FlexiCubes(self.grid, runtime.device)
+            self.weights = self.sdf.new_zeros(len(self.dual.cubes), WEIGHTS)
+        self.weights.requires_grad_()
         self.optimizer = torch.optim.Adam(
             [
-                {"params": [self.sdf, self.shift], "first_rate": RATE_SHAPE},
+                {"params": [self.sdf, self.shift, self.weights], "first_rate": RATE_SHAPE},
                 {"params": [self.material, self.light], "first_rate": RATE_MATERIAL},
             ],
             fused=True,
@@ -180,9 +189,19 @@ class JointFit:
             )
         both = torch.cat([crossed.low, crossed.high])
         sdf = self.sdf.index_select(0, both).reshape(2, count)
-        shift = MAX_SHIFT * self.grid.spacing * torch.tanh(self.shift.index_select(0, both))
         material = torch.sigmoid(self.material.index_select(0, both)).reshape(2, count, 5)
-        position = (self.grid.positions(both) + shift).reshape(2, count, 3)
+        if self.dual is not None:
+            everywhere = torch.arange(len(self.sdf), device=self.sdf.device)
+            vertices, faces, deviation = self.dual(self._positions(everywhere), self.sdf, self.weights)
+            return Crossing(
+                faces=faces,
+                vertices=vertices,
+                material=self._material_at(vertices),
+                sdf_ends=sdf,
+                material_ends=material,
+                deviation=deviation,
+            )
+        position = self._positions(both).reshape(2, count, 3)
         t = (sdf[0] / (sdf[0] - sdf[1]))[:, None]
         return Crossing(
             faces=crossed.faces,
@@ -191,6 +210,19 @@ class JointFit:
             sdf_ends=sdf,
             material_ends=material,
         )
+
+    def _positions(self, index: Int[Tensor, "points"]) -> Float[Tensor, "points 3"]:
+        """Where points of the grid were shifted to."""
+        shift = MAX_SHIFT * self.grid.spacing * torch.tanh(self.shift.index_select(0, index))
+        return self.grid.positions(index) + shift
+
+    def _material_at(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 5"]:
+        """Material between the points of the grid, trilinear, as if they had not been shifted."""
+        last = positions.new_tensor([points - 1 for points in self.grid.shape])
+        at = 2 * (positions - self.grid.origin) / (self.grid.spacing * last) - 1
+        volume = torch.sigmoid(self.material).reshape(1, *self.grid.shape, 5).permute(0, 4, 1, 2, 3)
+        zyx = at.flip(1)[None, None, None]  # not a frame flip: grid_sample names the fastest axis first
+        return grid_sample(volume, zyx, padding_mode="border", align_corners=True)[0, :, 0, 0].mT
 
     def _render(
         self, surface: "Crossing", camera: Camera, background: Float[Tensor, "views size size 3"]
@@ -227,11 +259,19 @@ class JointFit:
             sign_weight * sign_loss(surface.sdf_ends)
             + smooth_weight * (paint[0] - paint[1]).abs().mean()
             + WHITE_WEIGHT * (self.light - white).abs().mean()
+            + self._unevenness(surface)
         )
+
+    def _unevenness(self, surface: "Crossing") -> Float[Tensor, ""]:
+        """Weighted loss of FlexiCubes' vertices that lie off the middle of what they stand for; 0 with tetrahedra."""
+        if surface.deviation is None:
+            return self.sdf.new_zeros(())
+        off_center = self.weights[:, :-1].abs().mean()
+        return DEVIATION_WEIGHT * surface.deviation.mean() + OFF_CENTER_WEIGHT * off_center
 
     def _state(self) -> dict[str, Tensor]:
         """Every tensor that a fit consists of, by name."""
-        own = {"sdf": self.sdf, "shift": self.shift, "material": self.material, "light": self.light}
+        own = {name: getattr(self, name) for name in FITTED}
         state = {"step": torch.tensor(self.step), "recent_loss": torch.tensor(self.recent_loss, dtype=torch.float64)}
         for name, parameter in own.items():
             state[name] = parameter
@@ -244,7 +284,7 @@ class JointFit:
         if not saved:
             return
         self.step, self.recent_loss = int(saved["step"]), float(saved["recent_loss"])
-        for name in ("sdf", "shift", "material", "light"):
+        for name in FITTED:
             parameter = getattr(self, name)
             parameter.data.copy_(saved[name])
             self.optimizer.state[parameter] = {
@@ -256,7 +296,7 @@ class JointFit:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Crossing:
-    """A surface with its material, and what lies at the two ends of the edges that its vertices are on.
+    """A surface with its material, and what lies at the two ends of the edges of the grid that cross it.
 
     Attributes:
         faces: Triangles.
@@ -264,13 +304,15 @@ class Crossing:
         material: Base colour, roughness from the least to 1, and metallic, each in [0, 1].
         sdf_ends: Signed values at the ends.
         material_ends: Material at the ends.
+        deviation: How unevenly far FlexiCubes' vertices lie from the crossings that they stand for, world units.
     """
 
     faces: Int[Tensor, "faces 3"]
     vertices: Float[Tensor, "vertices 3"]
     material: Float[Tensor, "vertices 5"]
-    sdf_ends: Float[Tensor, "2 vertices"]
-    material_ends: Float[Tensor, "2 vertices 5"]
+    sdf_ends: Float[Tensor, "2 edges"]
+    material_ends: Float[Tensor, "2 edges 5"]
+    deviation: Float[Tensor, "dual"] | None = None
 
 
 def image_loss(
