@@ -159,7 +159,7 @@ class AppearanceConfig:
         parsimony: Weight of the prior that the same paint comes out the same.
         metal_search: Whether metals are looked for, over the whole object and place by place; off, all starts as a
             dielectric and gradients alone decide.
-        metallic_prior: Weight of the prior that things are metal or not, but little in between.
+        metallic_prior: Weight of the prior that things are metal or not, but little in between; after `metallic_from`.
         roughness_prior: Weight of the prior that metals are rough. A smoother metal explains the same photos under a
             blurrier light, never the other way around, so that fits end up too smooth.
         smoothness: Weight of the differences between neighbouring texels.

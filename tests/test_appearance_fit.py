@@ -212,6 +212,17 @@ def test_what_started_as_metal_is_searched_again_where_it_bears_paint(monkeypatc
     assert float((fit.maps(pixels.uv)[:, 4] - truth[:, 4]).abs().mean()) < 0.25
 
 
+def test_the_prior_on_metallic_waits_until_photos_can_speak_against_it():
+    """Before metals are looked for, nothing is shaded by `metallic`: a prior would drive it to where it sticks."""
+    config = replace(CONFIG, metallic_prior=1.0, parsimony=0.0, smoothness=0.0)
+    pixels, _, _ = photograph(views=2, size_px=32)
+    fit = AppearanceFit(pixels, config, texture_px=64, seed=0)
+    for _ in range(fit._search_step):
+        fit.advance()
+    start = torch.full((len(pixels),), config.start_metallic)
+    torch.testing.assert_close(fit.maps(pixels.uv)[:, 4], start)
+
+
 def test_photos_of_one_exposure_keep_it(fitted):
     assert fitted[0].exposure.drift_ev == 0
     assert 0 < fitted[0].exposure.spread < 0.01  # measured .005

@@ -57,6 +57,8 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     start = choose_start(pixels, config, shadows, seed)
     config = dataclasses.replace(config, light=start.light)
     fit = AppearanceFit(pixels, config, texture_px=texture_px, seed=seed, shadows=shadows, metal=start.metal)
+    if start.lights:
+        fit.begin_under(start.lights)
     fit.held_out = held_out
     del pixels, held_out  # the fit has its own, in another order
     refinement = CameraRefinement(source, spared, config, lambda part, note: None)
@@ -156,4 +158,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {light}, {asset.provenance['photo_psnr']:.1f} dB against the photos{told}"
 
 
-STAGE = Stage(name="appearance", version=14, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=15, compute=fit_appearance, save=_save, load=_load, summary=_summary)

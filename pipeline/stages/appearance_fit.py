@@ -28,7 +28,7 @@ from pipeline.stages.appearance_exposure import SAMPLE_PIXELS, UNLOCK_AT, Exposu
 from pipeline.stages.appearance_light import FittedLight, Shadows
 from pipeline.stages.appearance_normals import NormalDetail, bent_normals
 from pipeline.stages.appearance_pixels import Pixels, occurring
-from pipeline.stages.appearance_search import reconsider
+from pipeline.stages.appearance_search import best_materials, reconsider
 
 METAL_BASE_COLOR, METAL = 0.8, 0.98  # at the start, where metal explains the photos better
 AGAIN_AT, PAINTED = 0.5, 0.2  # share of the steps, and of what started as metal that proved paint, for a second look
@@ -115,6 +115,17 @@ class AppearanceFit:
         self.exposure = Exposure(self.under, config.exposure, metal=metal)
         fitted = [parameter for light in self.lights for parameter in light.parameters.values()]
         self.optimizer = Adam(fitted, rate=config.learning_rate_light)
+
+    def begin_under(self, lights: list[FittedLight]) -> None:
+        """Begin with the lights that a trial found, and with the materials that explain the photos best under them.
+
+        Not with the lights alone: while the material is still to be found, parsimony makes dark paint alike to bright
+        one and darkens the light that falls on it (a cabinet's dark top, 5 dB of base colour).
+        """
+        for own, found in zip(self.lights, lights, strict=True):
+            own.take_over(found)
+        best = best_materials(self.under, self.lights, self.maps, self.shadows, metallic=self.start_metallic)
+        self.maps.assign(best.cells, best.values)
 
     def take_pixels(self, pixels: Pixels, held_out: Pixels | None = None) -> None:
         """Go on with other pixels of the same photos: of cameras or a mesh that were refined.
@@ -272,8 +283,9 @@ class AppearanceFit:
 
     def _material_priors(self, values: Float[Tensor, "pixels 5"], beside: Float[Tensor, "_ 5"]) -> Float[Tensor, ""]:
         config, metallic = self.config, values[:, 4]
-        loss = config.metallic_prior * torch.minimum(metallic, 1 - metallic).mean()
-        loss = loss - config.roughness_prior * (metallic.detach() * values[:, 3]).mean()
+        loss = -config.roughness_prior * (metallic.detach() * values[:, 3]).mean()
+        if self.step >= self._search_step:  # until then no photo speaks against it
+            loss = loss + config.metallic_prior * torch.minimum(metallic, 1 - metallic).mean()
         part = self.step / config.steps
         if part < PARSIMONY_UNTIL and self.step >= 10 and config.parsimony > 0:
             sigma = 0.6 + (0.25 - 0.6) * part / PARSIMONY_UNTIL

@@ -136,13 +136,29 @@ class FittedLight:
         return config.white_light * white_light_loss(environment.coefficients) + config.light_smoothness * steps
 
     @torch.no_grad()
+    def take_over(self, other: "FittedLight") -> None:
+        """Go on from what another fit learned of this light, at another size or in another basis."""
+        if self.flash is not None and other.flash is not None:
+            self.flash.copy_(other.flash)
+        environment = other.environment
+        if self.config.light == "octahedral":
+            self._show(environment)
+            return
+        if environment.basis == "octahedral":
+            on_cpu = replace(environment, coefficients=environment.coefficients.cpu())
+            environment = sh_from_octahedral(on_cpu, self.config.sh_degree)
+        self.parameter.copy_(environment.coefficients)
+
+    @torch.no_grad()
     def blur(self, degree: int) -> None:
         """Keep of an octahedral light what harmonics up to a degree hold."""
-        size = math.isqrt(len(self.parameter))
         environment = self.environment
-        cut = sh_from_octahedral(replace(environment, coefficients=environment.coefficients.cpu()), degree)
-        seen = radiance(cut, texel_directions(size)).clamp_min(DARKEST)
-        self.parameter.copy_(torch.log(seen).to(self.parameter.device))
+        self._show(sh_from_octahedral(replace(environment, coefficients=environment.coefficients.cpu()), degree))
+
+    def _show(self, environment: Environment) -> None:
+        """Fill the octahedral map with another light."""
+        directions = texel_directions(math.isqrt(len(self.parameter))).to(environment.coefficients.device)
+        self.parameter.copy_(torch.log(radiance(environment, directions).clamp_min(DARKEST)))
 
     def state(self) -> dict[str, Tensor]:
         """Its tensors by name; the entries share memory with it."""

@@ -83,6 +83,22 @@ def reconsider(under: list[Pixels], lights: list[FittedLight], maps: TexturePyra
 
 
 @torch.no_grad()
+def best_materials(
+    under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None, *, metallic: float
+) -> Recast:
+    """What explains every cell best under the present light, all of it as `metallic` as told.
+
+    The other arguments are as `reconsider` takes them.
+    """
+    evidence = _evidence(under, lights, maps, shadows, metallic=(metallic,))
+    base, error = _best_base(evidence.sums[:, :, 0, 0])
+    best, cell = error.argmin(1), torch.arange(len(error), device=error.device)
+    roughness = base.new_tensor(ROUGHNESS)[best, None]
+    values = torch.cat([base[cell, best], roughness, torch.full_like(roughness, metallic)], 1)
+    return Recast(cells=evidence.cells, values=values)
+
+
+@torch.no_grad()
 def left_when_dimmed(
     under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None
 ) -> float:

@@ -1,14 +1,14 @@
 """Where an appearance fit starts: metal or not, and a sharp or a soft light, by small trials against the photos."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from pipeline.config import AppearanceConfig
 from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_highlights import Highlights, measure_highlights
-from pipeline.stages.appearance_light import Shadows
+from pipeline.stages.appearance_light import FittedLight, Shadows
 from pipeline.stages.appearance_pixels import Pixels
 from pipeline.stages.appearance_search import left_when_dimmed
 
@@ -30,6 +30,7 @@ class Start:
     Attributes:
         metal: Whether the object is metal all over.
         light: "sh" or "octahedral".
+        lights: What the trial that was chosen found of each light; none where nothing was tried.
         sharp_gain_db: How much better the photos are explained by a sharp light than by the same one blurred; none
             where the settings had chosen.
         left_when_dimmed: Error of dielectrics and metals under a dimmer light, of that under the light that explains
@@ -39,6 +40,7 @@ class Start:
 
     metal: bool
     light: str
+    lights: list[FittedLight] = field(default_factory=list)
     sharp_gain_db: float | None = None
     left_when_dimmed: float | None = None
     own_color: float | None = None
@@ -99,7 +101,13 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
     elif choosing:
         _losses(fit, TRIAL_STEPS)
     own_color = None if highlights is None else highlights.own_color
-    start = Start(metal=metal, light=light, left_when_dimmed=dimmed, own_color=own_color)
+    start = Start(
+        metal=metal,
+        light=light,
+        lights=fit.lights if fit.step else [],
+        left_when_dimmed=dimmed,
+        own_color=own_color,
+    )
     if not choosing:
         return start
     gain = sharpness_gain_db(fit)
@@ -130,8 +138,12 @@ def _late(losses: list[float]) -> float:
 
 
 def sharpness_gain_db(fit: AppearanceFit) -> float:
-    """How much better a trial explains the photos than it does once its light is blurred; its light stays blurred."""
+    """How much better a trial explains the photos than it does once its light is blurred."""
     sharp = fit.photo_psnr()
+    kept = [light.parameter.detach().clone() for light in fit.lights]
     for light in fit.lights:
         light.blur(BLURRED_DEGREE)
-    return sharp - fit.photo_psnr()
+    blurred = fit.photo_psnr()
+    for light, parameter in zip(fit.lights, kept, strict=True):
+        light.parameter.data.copy_(parameter)
+    return sharp - blurred
