@@ -17,10 +17,8 @@ from pipeline.scene import Environment
 from pipeline.shading.octahedral import octahedral_from_direction, texel_directions
 from pipeline.shading.prefilter import prefilter
 from pipeline.shading.shade import shade
-from pipeline.stages import appearance_fit
 from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_pixels import Pixels, hold_out, resolved_texture_px, spared_photo
-from pipeline.stages.appearance_search import reconsider
 from tests.shapes import cameras_around, pixel_rays, sphere_hits
 
 MATT = torch.tensor([0.55, 0.22, 0.12, 0.6, 0.0])  # base colour, roughness, metallic
@@ -193,23 +191,6 @@ def test_metal_among_paint_is_found_by_the_search_alone(search):
     metallic = fit.maps(pixels.uv)[:, 4]
     assert float(metallic[matt].mean()) < 0.1  # measured .01
     assert (float(metallic[~matt].mean()) > 0.5) == search  # measured .64 with it, .003 without
-
-
-@pytest.mark.parametrize(("paints", "searches"), [((STEEL, CREAM), [0.3, 0.5]), ((GOLD, GOLD), [0.3])])
-def test_what_started_as_metal_is_searched_again_where_it_bears_paint(monkeypatch, paints, searches):
-    pixels, truth, _ = photograph(views=12, size_px=48, paints=paints)
-    fit = AppearanceFit(pixels, CONFIG, texture_px=64, seed=0, metal=True)
-    asked = []
-
-    def counted(*given):
-        asked.append(fit.step / CONFIG.steps)
-        return reconsider(*given)
-
-    monkeypatch.setattr(appearance_fit, "reconsider", counted)
-    for _ in range(CONFIG.steps):
-        fit.advance()
-    assert asked == searches
-    assert float((fit.maps(pixels.uv)[:, 4] - truth[:, 4]).abs().mean()) < 0.25
 
 
 def test_the_prior_on_metallic_waits_until_photos_can_speak_against_it():

@@ -1,5 +1,6 @@
 """Choices that the fit makes by trying: what one place cannot tell, its paint elsewhere does."""
 
+import pytest
 import torch
 
 from pipeline.stages.appearance_search import METALLIC, ROUGHNESS, _agree_on_roughness, _exchange_metals
@@ -45,13 +46,14 @@ def test_only_a_bright_metal_that_explains_far_more_takes_a_place():
     error[2, SMOOTH, -1] = 0.05  # far better, but darker than any metal
     base = torch.full((3, len(ROUGHNESS), len(METALLIC), 3), 0.6)
     base[2] = 0.1
-    assert _exchange_metals(values, base, error).tolist() == [True, False, False]
+    assert _exchange_metals(values, base, error, began_as_metal=False).tolist() == [True, False, False]
     assert torch.allclose(values[0], torch.tensor([0.6, 0.6, 0.6, 0.2, 1.0]))
     assert torch.equal(values[1:], cells((0.2, 0.2, 0.2), 0.5).repeat(2, 1))
 
 
-def test_a_metal_gives_way_to_a_dielectric_that_is_better_at_all_unless_its_paint_is_metal():
-    """Cells of two colours that started as metal: the cream is paint for most of its cells, the gold for one alone."""
+@pytest.mark.parametrize(("all_began_as_metal", "give_way"), [(True, 4), (False, 3)])
+def test_where_all_began_as_metal_any_better_dielectric_wins_unless_its_paint_is_metal(all_began_as_metal, give_way):
+    """Cells of two colours that are metal so far: the cream is paint for most of its cells, the gold for one alone."""
     cream, gold = (0.8, 0.75, 0.6), (0.9, 0.6, 0.2)
     values = torch.cat([cells(cream, 0.4).expand(4, -1), cells(gold, 0.4).expand(8, -1)]).clone()
     values[:, 4] = 0.98
@@ -60,5 +62,6 @@ def test_a_metal_gives_way_to_a_dielectric_that_is_better_at_all_unless_its_pain
     error[3:5, :, 0] = 0.09  # of the cream, and of the gold
     error[5:, :, 0] = 0.3
     base = torch.full((12, len(ROUGHNESS), len(METALLIC), 3), 0.6)
-    assert _exchange_metals(values, base, error).tolist() == [True] * 4 + [False] * 8
-    assert (values[:4, 4] == 0).all() and (values[4:, 4] == values.new_tensor(0.98)).all()
+    exchanged = _exchange_metals(values, base, error, began_as_metal=all_began_as_metal)
+    assert exchanged.tolist() == [True] * give_way + [False] * (12 - give_way)
+    assert (values[:give_way, 4] == 0).all() and (values[give_way:, 4] == values.new_tensor(0.98)).all()

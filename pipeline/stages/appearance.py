@@ -58,7 +58,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     config = dataclasses.replace(config, light=start.light)
     fit = AppearanceFit(pixels, config, texture_px=texture_px, seed=seed, shadows=shadows, metal=start.metal)
     if start.lights:
-        fit.begin_under(start.lights)
+        fit.begin_under(start.lights, metal_in_places=start.metal_in_places)
     fit.held_out = held_out
     del pixels, held_out  # the fit has its own, in another order
     refinement = CameraRefinement(source, spared, config, lambda part, note: None)

@@ -31,7 +31,6 @@ from pipeline.stages.appearance_pixels import Pixels, occurring
 from pipeline.stages.appearance_search import best_materials, reconsider
 
 METAL_BASE_COLOR, METAL = 0.8, 0.98  # at the start, where metal explains the photos better
-AGAIN_AT, PAINTED = 0.5, 0.2  # share of the steps, and of what started as metal that proved paint, for a second look
 PARSIMONY_UNTIL = 0.62  # share of the steps after which paints may differ again, so that detail comes back
 PARSIMONY_PIXELS = 1024
 SLOWER_FROM, SLOWER = (0.6, 0.85), 0.4  # shares of the steps from which the rates are lower, each time by this factor
@@ -104,6 +103,7 @@ class AppearanceFit:
         self.config, self.shadows = config, shadows
         self.step, self.recent_loss, self.metal = 0, 0.0, metal
         self.start_metallic = METAL if metal else config.start_metallic
+        self.metal_in_places = False
         base_color = METAL_BASE_COLOR if metal else config.start_base_color
         start = [base_color] * 3 + [config.start_roughness, self.start_metallic]
         self.maps = TexturePyramid(texture_px, torch.tensor(start, device=pixels.uv.device))
@@ -116,16 +116,21 @@ class AppearanceFit:
         fitted = [parameter for light in self.lights for parameter in light.parameters.values()]
         self.optimizer = Adam(fitted, rate=config.learning_rate_light)
 
-    def begin_under(self, lights: list[FittedLight]) -> None:
+    def begin_under(self, lights: list[FittedLight], *, metal_in_places: bool = False) -> None:
         """Begin with the lights that a trial found, and with the materials that explain the photos best under them.
+
+        With `metal_in_places` these are metals where metals suit better, from the first step on.
 
         Not with the lights alone: while the material is still to be found, parsimony makes dark paint alike to bright
         one and darkens the light that falls on it (a cabinet's dark top, 5 dB of base colour).
         """
         for own, found in zip(self.lights, lights, strict=True):
             own.take_over(found)
-        best = best_materials(self.under, self.lights, self.maps, self.shadows, metallic=self.start_metallic)
+        kinds = (self.config.start_metallic, METAL) if metal_in_places else (self.start_metallic,)
+        best = best_materials(self.under, self.lights, self.maps, self.shadows, metallic=kinds)
         self.maps.assign(best.cells, best.values)
+        self.metal_in_places = metal_in_places
+        self.normals.metal = self.metal or metal_in_places
 
     def take_pixels(self, pixels: Pixels, held_out: Pixels | None = None) -> None:
         """Go on with other pixels of the same photos: of cameras or a mesh that were refined.
@@ -157,29 +162,14 @@ class AppearanceFit:
         return max(len(self.lights), round(self.config.metallic_from * self.config.steps))
 
     @property
-    def _searches(self) -> bool:
-        """Whether metals are looked for now: once, and again in what started as metal but turned out to bear paint.
-
-        The light has settled on the paints then. A golden cape, 8 % paint, lost .2 dB by a second time.
-        """
-        if not self.config.metal_search:
-            return False
-        if self.step == self._search_step:
-            return True
-        if not self.metal or self.step != round(AGAIN_AT * self.config.steps):
-            return False
-        shown = torch.cat([own.uv[: SAMPLE_PIXELS // len(self.under)] for own in self.under])
-        return float((self.maps(shown)[:, 4] < METAL / 2).float().mean()) > PAINTED
-
-    @property
     def _unlock_step(self) -> int:
         """At this step, after the search for metals, the photos may turn out to be exposed differently."""
         return max(self._search_step + 1, round(UNLOCK_AT * self.config.steps))
 
     def advance(self) -> float:
         """Take one step, under one of the lights; returns the photometric loss."""
-        if self._searches:
-            found = reconsider(self.under, self.lights, self.maps, self.shadows)
+        if self.config.metal_search and self.step == self._search_step:
+            found = reconsider(self.under, self.lights, self.maps, self.shadows, began_as_metal=self.metal)
             self.maps.assign(found.cells, found.values)
         if self.step == self._unlock_step:
             self.exposure.unlock(self._explained(SAMPLE_PIXELS))
@@ -222,7 +212,7 @@ class AppearanceFit:
         renew: bool,
     ) -> Float[Tensor, "pixels 3"]:
         metallic = values[:, 4]
-        if self.step < self._search_step:
+        if self.step < self._search_step and not self.metal_in_places:
             metallic = torch.full_like(metallic, self.start_metallic)
         return shade(
             light.on(batch, self.shadows, self.maps, normal=normal, renew=renew),

@@ -141,13 +141,22 @@ class FittedLight:
         if self.flash is not None and other.flash is not None:
             self.flash.copy_(other.flash)
         environment = other.environment
-        if self.config.light == "octahedral":
+        if self.config.light != "sh":
             self._show(environment)
             return
         if environment.basis == "octahedral":
             on_cpu = replace(environment, coefficients=environment.coefficients.cpu())
             environment = sh_from_octahedral(on_cpu, self.config.sh_degree)
         self.parameter.copy_(environment.coefficients)
+
+    @torch.no_grad()
+    def dim(self, times: float) -> None:
+        """Make it so many times darker."""
+        for name, parameter in self.parameters.items():
+            if self.config.light == "sh" and name == "parameter":
+                parameter /= times
+            else:
+                parameter -= math.log(times)
 
     @torch.no_grad()
     def blur(self, degree: int) -> None:

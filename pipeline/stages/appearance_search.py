@@ -28,7 +28,7 @@ NEIGHBOURS, REACH = 25, 0.008  # cells that vote together: Gaussian of their dis
 METAL = 0.5  # metallic from which a place counts as metal
 SURE = 0.75  # the other material must leave less than this share of the error unexplained
 CONTRADICTED, NO_METAL = 1.5, 4.0  # error of a paint, dielectric over metal: above, it is metal. The most that counts
-METALS_REFLECT = 0.25  # darker metals do not exist; the brightness of the light is not certain, so not .5
+METALS_REFLECT = 0.15  # darker metals are hardly found; the brightness of the light is not certain, so not .3
 ANCHORS = 2000  # cells that speak for their paint
 LIKE_PAINT = 0.2  # standard deviation of log(base colour + .03) within a paint
 ROUGHNESS_STEP = 0.15  # smaller differences are left to the fit
@@ -63,7 +63,14 @@ class _Evidence:
 
 
 @torch.no_grad()
-def reconsider(under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None) -> Recast:
+def reconsider(
+    under: list[Pixels],
+    lights: list[FittedLight],
+    maps: TexturePyramid,
+    shadows: Shadows | None,
+    *,
+    began_as_metal: bool = False,
+) -> Recast:
     """Cells that another material explains far better under the present light.
 
     Args:
@@ -71,12 +78,13 @@ def reconsider(under: list[Pixels], lights: list[FittedLight], maps: TexturePyra
         lights: The lights.
         maps: The present material.
         shadows: What the mesh hides from itself; none takes neighbours in the texture for neighbours.
+        began_as_metal: Whether all of it was taken for metal so far.
     """
     evidence = _evidence(under, lights, maps, shadows, metallic=METALLIC)
     cells = evidence.cells
     base, error = _best_base(evidence.sums[:, :, :, 0])
     values = maps(maps.centers(cells))
-    wrong = _exchange_metals(values, base, error)
+    wrong = _exchange_metals(values, base, error, began_as_metal=began_as_metal)
     rough = _agree_on_roughness(values, error)
     changed = wrong | rough
     return Recast(cells=cells[changed], values=values[changed])
@@ -84,35 +92,40 @@ def reconsider(under: list[Pixels], lights: list[FittedLight], maps: TexturePyra
 
 @torch.no_grad()
 def best_materials(
-    under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None, *, metallic: float
+    under: list[Pixels],
+    lights: list[FittedLight],
+    maps: TexturePyramid,
+    shadows: Shadows | None,
+    *,
+    metallic: tuple[float, ...],
 ) -> Recast:
-    """What explains every cell best under the present light, all of it as `metallic` as told.
+    """What explains every cell best under the present light, each as `metallic` as one of the values told.
 
     The other arguments are as `reconsider` takes them.
     """
-    evidence = _evidence(under, lights, maps, shadows, metallic=(metallic,))
-    base, error = _best_base(evidence.sums[:, :, 0, 0])
-    best, cell = error.argmin(1), torch.arange(len(error), device=error.device)
-    roughness = base.new_tensor(ROUGHNESS)[best, None]
-    values = torch.cat([base[cell, best], roughness, torch.full_like(roughness, metallic)], 1)
-    return Recast(cells=evidence.cells, values=values)
+    evidence = _evidence(under, lights, maps, shadows, metallic=metallic)
+    base, error = _best_base(evidence.sums[:, :, :, 0])
+    if len(metallic) > 1:
+        error = torch.where(_exist(base), error, torch.inf)
+    return Recast(cells=evidence.cells, values=_values(base, error, metallic))
 
 
 @torch.no_grad()
-def left_when_dimmed(
+def left_with_metals(
     under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None
-) -> float:
-    """Error under a light as much darker as suits the photos best, of that under the present one, materials free.
+) -> tuple[float, float]:
+    """Error where places may be metals, of that of dielectrics alone; and how many times too bright the light then is.
 
     What a metal mirrors, a dark dielectric mirrors under a light that is many times too bright, and one cannot be
-    told from the other; but beside paint, which scatters, the level of the light is not free. Arguments are as
-    `reconsider` takes them, of a fit of dielectrics alone.
+    told from the other; but beside paint, which scatters, the level of the light is not free, and neither suits.
+    Arguments are as `reconsider` takes them, of a fit of dielectrics alone.
     """
     evidence = _evidence(under, lights, maps, shadows, metallic=(0.0, 1.0), dimming=DIMMING)
     base, error = _best_base(evidence.sums)
-    error = torch.where(_exist(base), error, torch.inf)
-    total = (error.amin((1, 2)) * evidence.count[:, None]).sum(0)
-    return float(total.min() / total[0].clamp_min(1e-12))
+    error = torch.where(_exist(base), error, torch.inf).amin(1)
+    dielectrics = (error[:, 0, 0] * evidence.count).sum()
+    total = (error.amin(1) * evidence.count[:, None]).sum(0)
+    return float(total[0] / dielectrics.clamp_min(1e-12)), DIMMING[int(total.argmin())]
 
 
 def _evidence(
@@ -218,34 +231,39 @@ def _exchange_metals(
     values: Float[Tensor, "cells 5"],
     base: Float[Tensor, "cells roughness metallic 3"],
     error: Float[Tensor, "cells roughness metallic"],
+    *,
+    began_as_metal: bool,
 ) -> Bool[Tensor, "cells"]:
     """Overwrite the values of cells that the other of metal and dielectric explains far better; returns which.
 
-    A metal gives way to a dielectric that is better at all, unless its paint is far better explained as metal: a fit
-    that starts as metal has lent the paints beside it what suits a metal best.
+    Where all began as metal, one gives way to a dielectric that is better at all, unless its paint is far better
+    explained as metal: the fit has lent the paints beside metal what suits a metal best.
     """
     error = torch.where(_exist(base), error, torch.inf)
     metal_now = values[:, 4] > METAL
     as_dielectric, as_metal = error[:, :, 0].amin(1), error[:, :, 1:].flatten(1).amin(1)
     now, other = torch.where(metal_now, as_metal, as_dielectric), torch.where(metal_now, as_dielectric, as_metal)
-    both = torch.stack([as_dielectric, torch.minimum(as_metal, NO_METAL * as_dielectric)], 1)
-    paint_as_dielectric, paint_as_metal = _of_paint(values, both).unbind(1)
-    no_metal = metal_now & (other < now) & (paint_as_dielectric < CONTRADICTED * paint_as_metal)
-    wrong = (other < SURE * now) | no_metal
+    wrong = other < SURE * now
+    if began_as_metal:
+        both = torch.stack([as_dielectric, torch.minimum(as_metal, NO_METAL * as_dielectric)], 1)
+        paint_as_dielectric, paint_as_metal = _of_paint(values, both).unbind(1)
+        wrong |= metal_now & (other < now) & (paint_as_dielectric < CONTRADICTED * paint_as_metal)
     error[~metal_now, :, 0] = torch.inf
     error[metal_now, :, 1:] = torch.inf
-    best = error.flatten(1).argmin(1)
-    roughness, metallic = best // len(METALLIC), best % len(METALLIC)
-    new = torch.cat(
-        [
-            base[torch.arange(len(best)), roughness, metallic],
-            base.new_tensor(ROUGHNESS)[roughness, None],
-            base.new_tensor(METALLIC)[metallic, None],
-        ],
-        1,
-    )
-    values[wrong] = new[wrong]
+    values[wrong] = _values(base, error, METALLIC)[wrong]
     return wrong
+
+
+def _values(
+    base: Float[Tensor, "cells roughness metallic 3"],
+    error: Float[Tensor, "cells roughness metallic"],
+    metallic: tuple[float, ...],
+) -> Float[Tensor, "cells 5"]:
+    """Base colour, roughness and metallic of the hypothesis that leaves the least error."""
+    best, cell = error.flatten(1).argmin(1), torch.arange(len(error), device=error.device)
+    of_roughness, of_metallic = best // len(metallic), best % len(metallic)
+    roughness, kind = base.new_tensor(ROUGHNESS)[of_roughness], base.new_tensor(metallic)[of_metallic]
+    return torch.cat([base[cell, of_roughness, of_metallic], roughness[:, None], kind[:, None]], 1)
 
 
 def _of_paint(

@@ -10,13 +10,13 @@ from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_highlights import Highlights, measure_highlights
 from pipeline.stages.appearance_light import FittedLight, Shadows
 from pipeline.stages.appearance_pixels import Pixels
-from pipeline.stages.appearance_search import left_when_dimmed
+from pipeline.stages.appearance_search import left_with_metals
 
 TRIAL_STEPS, TRIAL_PIXELS = 60, 300_000  # of each hypothesis, metal or not
 TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
 TRIAL_MAPS_RATE, TRIAL_LIGHT_RATE = 0.04, 0.06  # whatever the fit's are: the limit below goes with them
 METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a painted cabinet and for plastic
-TOO_BRIGHT = 0.87  # left of the error of a light that is: steel with a label .77, gold .68; others .97 to 1
+BESIDE_PAINT = 0.9  # left with metals: steel with a label .79, dark iron .84; others .97 to 1, 17 % metal among them
 ALIKE = 1.2  # where highlights have the surface's colour, a trial need not be better: 1.03 of gold in fine relief
 COLORED, OWN_COLOR, CHANGE = 0.5, 0.75, 0.2  # of such: gold .87 and .91; worn leather .58, marble .52, wood -.33
 HOPELESS, LATE = 2.0, 15  # ratio half-way that no metal has: gold .9, half steel 1.9; paint 1.8 to 2.5. Steps averaged
@@ -29,29 +29,35 @@ class Start:
 
     Attributes:
         metal: Whether the object is metal all over.
+        metal_in_places: Whether it is metal beside paint.
         light: "sh" or "octahedral".
         lights: What the trial that was chosen found of each light; none where nothing was tried.
         sharp_gain_db: How much better the photos are explained by a sharp light than by the same one blurred; none
             where the settings had chosen.
-        left_when_dimmed: Error of dielectrics and metals under a dimmer light, of that under the light that explains
-            the photos by dielectrics alone; none where that was not looked for.
+        left_with_metals: Error of dielectrics and metals side by side, of that of dielectrics alone; none where that
+            was not looked for.
         own_color: How much of the surface's colour its highlights have; none where that was not looked for.
     """
 
     metal: bool
     light: str
+    metal_in_places: bool = False
     lights: list[FittedLight] = field(default_factory=list)
     sharp_gain_db: float | None = None
-    left_when_dimmed: float | None = None
+    left_with_metals: float | None = None
     own_color: float | None = None
 
     @property
     def figures(self) -> dict[str, float]:
         """The choices by name, for the stage's metrics."""
-        figures = {"starts_as_metal": float(self.metal), "sharp_light": float(self.light == "octahedral")}
+        figures = {
+            "starts_as_metal": float(self.metal),
+            "starts_metal_in_places": float(self.metal_in_places),
+            "sharp_light": float(self.light == "octahedral"),
+        }
         found = {
             "sharp_gain_db": self.sharp_gain_db,
-            "left_when_dimmed": self.left_when_dimmed,
+            "left_with_metals": self.left_with_metals,
             "own_color_of_highlights": self.own_color,
         }
         return figures | {name: value for name, value in found.items() if value is not None}
@@ -62,7 +68,7 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
 
     Each hypothesis is fitted, small and briefly, with a light of its own: a wrong choice cannot be undone later, as
     the light of a dielectric that mirrors 4 % is ten times too bright for a metal. With paint beside the metal it is
-    too bright for both, which shows where the photos ask for a dimmer one (`left_when_dimmed`). A light counts as soft
+    too bright for both, which shows where places may be either (`left_with_metals`). A light counts as soft
     when the photos are explained no worse once it is blurred: matt balls have -.003 dB, a painted cabinet, which a
     soft light costs 4 dB relit, .011, glossy objects up to 7.7.
     """
@@ -87,16 +93,15 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
     def trial(metal: bool) -> AppearanceFit:
         return AppearanceFit(some, small, texture_px=small.texture_px, seed=seed, shadows=shadows, metal=metal)
 
-    fit, metal, dimmed, highlights = trial(metal=False), False, None, None
+    fit, metal, left, too_bright, highlights = trial(metal=False), False, None, 1.0, None
     if config.metal_search:
         other = trial(metal=True)
         unexplained = _compare(other, fit)
-        if METAL_MUST_EXPLAIN <= unexplained < math.inf and not config.flash:
-            dimmed = left_when_dimmed(fit.under, fit.lights, fit.maps, shadows)
-            highlights = measure_highlights(pixels) if unexplained < ALIKE else None
-        too_bright = dimmed is not None and dimmed < TOO_BRIGHT
+        if not config.flash:
+            left, too_bright = left_with_metals(fit.under, fit.lights, fit.maps, shadows)
+            highlights = measure_highlights(pixels) if METAL_MUST_EXPLAIN <= unexplained < ALIKE else None
         golden = highlights is not None and _golden(highlights)
-        metal = unexplained < METAL_MUST_EXPLAIN or too_bright or golden
+        metal = golden or unexplained < min(METAL_MUST_EXPLAIN, 1.0 if left is None else left)
         fit = other if metal else fit
     elif choosing:
         _losses(fit, TRIAL_STEPS)
@@ -105,13 +110,17 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
         metal=metal,
         light=light,
         lights=fit.lights if fit.step else [],
-        left_when_dimmed=dimmed,
+        metal_in_places=not metal and left is not None and left < BESIDE_PAINT,
+        left_with_metals=left,
         own_color=own_color,
     )
-    if not choosing:
-        return start
-    gain = sharpness_gain_db(fit)
-    return replace(start, light="octahedral" if gain > 0 else "sh", sharp_gain_db=gain)
+    if choosing:
+        gain = sharpness_gain_db(fit)
+        start = replace(start, light="octahedral" if gain > 0 else "sh", sharp_gain_db=gain)
+    if start.metal_in_places:
+        for found in fit.lights:
+            found.dim(too_bright)
+    return start
 
 
 def _compare(metal: AppearanceFit, dielectric: AppearanceFit) -> float:
