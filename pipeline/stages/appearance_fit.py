@@ -126,7 +126,7 @@ class AppearanceFit:
         """
         for own, found in zip(self.lights, lights, strict=True):
             own.take_over(found)
-        kinds = (self.config.start_metallic, METAL) if metal_in_places else (self.start_metallic,)
+        kinds = (0.0, 1.0) if metal_in_places else (float(self.metal),)
         best = best_materials(self.under, self.lights, self.maps, self.shadows, metallic=kinds)
         self.maps.assign(best.cells, best.values)
         self.metal_in_places = metal_in_places

@@ -113,19 +113,29 @@ def best_materials(
 @torch.no_grad()
 def left_with_metals(
     under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None
-) -> tuple[float, float]:
-    """Error where places may be metals, of that of dielectrics alone; and how many times too bright the light then is.
+) -> float:
+    """Error where places may be metals, of that of dielectrics alone.
 
     What a metal mirrors, a dark dielectric mirrors under a light that is many times too bright, and one cannot be
     told from the other; but beside paint, which scatters, the level of the light is not free, and neither suits.
     Arguments are as `reconsider` takes them, of a fit of dielectrics alone.
     """
+    evidence = _evidence(under, lights, maps, shadows, metallic=(0.0, 1.0))
+    base, error = _best_base(evidence.sums[:, :, :, 0])
+    error = torch.where(_exist(base), error, torch.inf).amin(1)
+    either, dielectric = ((e * evidence.count).sum() for e in (error.amin(1), error[:, 0]))
+    return float(either / dielectric.clamp_min(1e-12))
+
+
+@torch.no_grad()
+def too_bright_by(
+    under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None
+) -> float:
+    """How many times darker than thought the light is where places may be metals; arguments as before."""
     evidence = _evidence(under, lights, maps, shadows, metallic=(0.0, 1.0), dimming=DIMMING)
     base, error = _best_base(evidence.sums)
-    error = torch.where(_exist(base), error, torch.inf).amin(1)
-    dielectrics = (error[:, 0, 0] * evidence.count).sum()
-    total = (error.amin(1) * evidence.count[:, None]).sum(0)
-    return float(total[0] / dielectrics.clamp_min(1e-12)), DIMMING[int(total.argmin())]
+    error = torch.where(_exist(base), error, torch.inf).amin((1, 2))
+    return DIMMING[int((error * evidence.count[:, None]).sum(0).argmin())]
 
 
 def _evidence(
@@ -184,9 +194,12 @@ def _accumulate(
         )
         return batch.exposed(radiance)
 
+    ends = [end for end in (0.0, 1.0) if any(part != 1 - end for part in grid[0])]
     for r, roughness in enumerate(ROUGHNESS):
-        dielectric, metal = ([shaded(base, roughness, ends) for base in (0.0, 1.0)] for ends in (0.0, 1.0))
+        shown = {end: [shaded(base, roughness, end) for base in (0.0, 1.0)] for end in ends}
         for (m, part), (d, darker) in itertools.product(*(enumerate(values) for values in grid)):
+            # radiance is linear in metallic
+            dielectric, metal = (shown.get(end, shown[ends[0]]) for end in (0.0, 1.0))
             black, white = (torch.lerp(x, y, part) / darker for x, y in zip(dielectric, metal, strict=True))
             slope, target = white - black, batch.target - black
             rest = (weight * target * target).sum(1, keepdim=True)

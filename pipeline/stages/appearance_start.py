@@ -10,7 +10,7 @@ from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_highlights import Highlights, measure_highlights
 from pipeline.stages.appearance_light import FittedLight, Shadows
 from pipeline.stages.appearance_pixels import Pixels
-from pipeline.stages.appearance_search import left_with_metals
+from pipeline.stages.appearance_search import left_with_metals, too_bright_by
 
 TRIAL_STEPS, TRIAL_PIXELS = 60, 300_000  # of each hypothesis, metal or not
 TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
@@ -93,12 +93,12 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
     def trial(metal: bool) -> AppearanceFit:
         return AppearanceFit(some, small, texture_px=small.texture_px, seed=seed, shadows=shadows, metal=metal)
 
-    fit, metal, left, too_bright, highlights = trial(metal=False), False, None, 1.0, None
+    fit, metal, left, highlights = trial(metal=False), False, None, None
     if config.metal_search:
         other = trial(metal=True)
         unexplained = _compare(other, fit)
         if not config.flash:
-            left, too_bright = left_with_metals(fit.under, fit.lights, fit.maps, shadows)
+            left = left_with_metals(fit.under, fit.lights, fit.maps, shadows)
             highlights = measure_highlights(pixels) if METAL_MUST_EXPLAIN <= unexplained < ALIKE else None
         golden = highlights is not None and _golden(highlights)
         metal = golden or unexplained < min(METAL_MUST_EXPLAIN, 1.0 if left is None else left)
@@ -118,8 +118,9 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
         gain = sharpness_gain_db(fit)
         start = replace(start, light="octahedral" if gain > 0 else "sh", sharp_gain_db=gain)
     if start.metal_in_places:
+        times = too_bright_by(fit.under, fit.lights, fit.maps, shadows)
         for found in fit.lights:
-            found.dim(too_bright)
+            found.dim(times)
     return start
 
 
