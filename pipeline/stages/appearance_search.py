@@ -131,7 +131,7 @@ def left_with_metals(
 def too_bright_by(
     under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None
 ) -> float:
-    """How many times darker than thought the light is where places may be metals; arguments as before."""
+    """How many times darker than thought the light is where places may be metals; arguments as above."""
     evidence = _evidence(under, lights, maps, shadows, metallic=(0.0, 1.0), dimming=DIMMING)
     base, error = _best_base(evidence.sums)
     error = torch.where(_exist(base), error, torch.inf).amin((1, 2))
@@ -194,13 +194,13 @@ def _accumulate(
         )
         return batch.exposed(radiance)
 
-    ends = [end for end in (0.0, 1.0) if any(part != 1 - end for part in grid[0])]
+    least, most = min(grid[0]), max(grid[0])  # radiance is linear in between
     for r, roughness in enumerate(ROUGHNESS):
-        shown = {end: [shaded(base, roughness, end) for base in (0.0, 1.0)] for end in ends}
+        shown = {end: [shaded(base, roughness, end) for base in (0.0, 1.0)] for end in {least, most}}
         for (m, part), (d, darker) in itertools.product(*(enumerate(values) for values in grid)):
-            # radiance is linear in metallic
-            dielectric, metal = (shown.get(end, shown[ends[0]]) for end in (0.0, 1.0))
-            black, white = (torch.lerp(x, y, part) / darker for x, y in zip(dielectric, metal, strict=True))
+            share = (part - least) / ((most - least) or 1.0)
+            ends = zip(shown[least], shown[most], strict=True)
+            black, white = (torch.lerp(x, y, share) / darker for x, y in ends)
             slope, target = white - black, batch.target - black
             rest = (weight * target * target).sum(1, keepdim=True)
             entry = [weight * slope * slope, weight * slope * target, rest, torch.ones_like(rest)]
