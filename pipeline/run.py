@@ -9,6 +9,7 @@ from pipeline.config import RunConfig
 from pipeline.discovery import Inputs, Source, discover
 from pipeline.errors import UsageError
 from pipeline.formats.meshes import MeshFile, read_mesh
+from pipeline.geometry.flexicubes import kaolins_class
 from pipeline.memory import plan, survey
 from pipeline.passes import with_masks
 from pipeline.progress import Reporter
@@ -38,6 +39,8 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
     model = masks.find_model(inputs.mask_model, config.masks)
     source = discover(inputs)
     given = _given_mesh(config, source)
+    if config.geometry.surface == "flexicubes" and given.value is None:
+        kaolins_class()  # or refuse here, before hours of work
     if out.resolve() in {folder.resolve() for folder in (*inputs.images, *(p.path.parent for p in source.photos))}:
         raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
     load = survey(source, config, vertices=0 if given.value is None else len(given.value.mesh.vertices))

@@ -59,12 +59,18 @@ class FlexiCubes:
         number = torch.cumsum(active, 0).reshape(nx, ny, nz) - 1
         inside = torch.zeros(nx + 1, ny + 1, nz + 1, dtype=torch.bool)
         inside.view(-1)[:] = scalar_field.detach() < 0
-        return vertices, _faces(inside, number), deviation
+        quads = _quads(inside, number)
+        if not training:
+            return vertices, torch.cat([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]), deviation
+        middle = len(vertices) + torch.arange(len(quads))
+        vertices = torch.cat([vertices, vertices.index_select(0, quads.reshape(-1)).reshape(-1, 4, 3).mean(1)])
+        faces = [torch.stack([quads[:, k], quads[:, (k + 1) % 4], middle], 1) for k in range(4)]
+        return vertices, torch.cat(faces), deviation
 
 
-def _faces(inside: Tensor, number: Tensor) -> Tensor:
-    """A quad, as two triangles, about each crossed edge with four cubes around it; it faces outwards."""
-    faces = []
+def _quads(inside: Tensor, number: Tensor) -> Tensor:
+    """A quad about each crossed edge with four cubes around it; it faces outwards."""
+    quads = []
     for axis in range(3):
         order = [axis, (axis + 1) % 3, (axis + 2) % 3]
         own, cube = inside.permute(order), number.permute(order)
@@ -72,9 +78,8 @@ def _faces(inside: Tensor, number: Tensor) -> Tensor:
         for leaving in (True, False):
             x, y, z = ((low & ~high) if leaving else (~low & high)).nonzero().unbind(1)
             quad = torch.stack([cube[x, y + dy, z + dz] for dy, dz in AROUND], 1)
-            quad = quad if leaving else quad.flip(1)  # not a frame flip: the other way round
-            faces += [quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]]
-    return torch.cat(faces)
+            quads.append(quad if leaving else quad.flip(1))  # not a frame flip: the other way round
+    return torch.cat(quads)
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:

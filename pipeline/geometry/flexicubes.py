@@ -34,7 +34,7 @@ class FlexiCubes:
     """
 
     def __init__(self, grid: TetGrid, device: torch.device) -> None:
-        self._extract: Any = _kaolins_class()(device=str(device))
+        self._extract: Any = kaolins_class()(device=str(device))
         self._resolution = [points - 1 for points in grid.shape]
         number = torch.arange(grid.shape[0] * grid.shape[1] * grid.shape[2], device=device).reshape(grid.shape)
         nx, ny, nz = self._resolution
@@ -54,19 +54,23 @@ class FlexiCubes:
         Args:
             positions: Of the grid's points, world units; they may be shifted.
             sdf: Values there, negative inside.
-            weights: Where in its cube each vertex lies, before kaolin's tanh: 0 is its middle. With weights the surface
-                is made to be fitted: quads are split into four triangles.
+            weights: Where in its cube each vertex lies, before kaolin's tanh: 0 is its middle. While gradients are
+                taken, quads are split into four triangles, else into two.
         """
         chosen = {}
         if weights is not None:
             edge, corner, split = weights.split([EDGES, CORNERS, 1], 1)
-            chosen = {"beta": edge, "alpha": corner, "gamma_f": split[:, 0], "training": True}
+            chosen = {"beta": edge, "alpha": corner, "gamma_f": split[:, 0], "training": torch.is_grad_enabled()}
         vertices, faces, deviation = self._extract(positions, sdf, self.cubes, self._resolution, **chosen)
         return vertices, faces, deviation
 
 
-def _kaolins_class() -> Any:  # noqa: ANN401  # a class of an optional package
-    """Import kaolin's FlexiCubes."""
+def kaolins_class() -> Any:  # noqa: ANN401  # a class of an optional package
+    """Import kaolin's FlexiCubes.
+
+    Raises:
+        ResourceError: When it is not installed, or is too old.
+    """
     remedy = "install NVIDIA's kaolin from 0.18 on (its wheels are made for torch 2.8 and earlier), or leave out "
     remedy += "geometry.surface=flexicubes"
     try:

@@ -140,14 +140,12 @@ class FittedLight:
         """Go on from what another fit learned of this light, at another size or in another basis."""
         if self.flash is not None and other.flash is not None:
             self.flash.copy_(other.flash)
-        environment = other.environment
         if self.config.light != "sh":
-            self._show(environment)
-            return
-        if environment.basis == "octahedral":
-            on_cpu = replace(environment, coefficients=environment.coefficients.cpu())
-            environment = sh_from_octahedral(on_cpu, self.config.sh_degree)
-        self.parameter.copy_(environment.coefficients)
+            self._show(other.environment)
+        elif other.config.light != "sh":
+            self.parameter.copy_(other._harmonics(self.config.sh_degree).coefficients)
+        else:
+            self.parameter.copy_(other.parameter)
 
     @torch.no_grad()
     def dim(self, times: float) -> None:
@@ -161,8 +159,12 @@ class FittedLight:
     @torch.no_grad()
     def blur(self, degree: int) -> None:
         """Keep of an octahedral light what harmonics up to a degree hold."""
+        self._show(self._harmonics(degree))
+
+    def _harmonics(self, degree: int) -> Environment:
+        """An octahedral light as harmonics up to a degree, on the CPU."""
         environment = self.environment
-        self._show(sh_from_octahedral(replace(environment, coefficients=environment.coefficients.cpu()), degree))
+        return sh_from_octahedral(replace(environment, coefficients=environment.coefficients.cpu()), degree)
 
     def _show(self, environment: Environment) -> None:
         """Fill the octahedral map with another light."""

@@ -266,8 +266,9 @@ class JointFit:
         """Weighted loss of FlexiCubes' vertices that lie off the middle of what they stand for; 0 with tetrahedra."""
         if surface.deviation is None:
             return self.sdf.new_zeros(())
+        half = 0.5 * self.grid.spacing * (max(self.grid.shape) - 1)  # the original's grids reach from -1 to 1
         off_center = self.weights[:, :-1].abs().mean()
-        return DEVIATION_WEIGHT * surface.deviation.mean() + OFF_CENTER_WEIGHT * off_center
+        return DEVIATION_WEIGHT * surface.deviation.mean() / half + OFF_CENTER_WEIGHT * off_center
 
     def _state(self) -> dict[str, Tensor]:
         """Every tensor that a fit consists of, by name."""
