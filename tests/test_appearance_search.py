@@ -51,6 +51,25 @@ def test_only_a_bright_metal_that_explains_far_more_takes_a_place():
     assert torch.equal(values[1:], cells((0.2, 0.2, 0.2), 0.5).repeat(2, 1))
 
 
+@pytest.mark.parametrize(
+    ("color", "is_one"),
+    [
+        ((1.0, 0.77, 0.34), True),  # gold
+        ((0.95, 0.64, 0.54), True),  # copper
+        ((0.46, 0.44, 0.5), True),  # zinc
+        ((0.6, 0.12, 0.1), False),  # red leather
+        ((0.15, 0.5, 0.2), False),
+        ((0.2, 0.25, 0.7), False),
+    ],
+)
+def test_a_metal_has_the_color_of_one(color, is_one):
+    values = cells(color, 0.5).clone()
+    error = torch.full((1, len(ROUGHNESS), len(METALLIC)), 0.1)
+    error[0, SMOOTH, -1] = 0.01
+    base = torch.tensor(color).expand(1, len(ROUGHNESS), len(METALLIC), 3)
+    assert _exchange_metals(values, base, error, began_as_metal=False).tolist() == [is_one]
+
+
 @pytest.mark.parametrize(("all_began_as_metal", "give_way"), [(True, 4), (False, 3)])
 def test_where_all_began_as_metal_any_better_dielectric_wins_unless_its_paint_is_metal(all_began_as_metal, give_way):
     """Cells of two colours that are metal so far: the cream is paint for most of its cells, the gold for one alone."""

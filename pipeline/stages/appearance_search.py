@@ -29,6 +29,7 @@ METAL = 0.5  # metallic from which a place counts as metal
 SURE = 0.75  # the other material must leave less than this share of the error unexplained
 CONTRADICTED, NO_METAL = 1.5, 4.0  # error of a paint, dielectric over metal: above, it is metal. The most that counts
 METALS_REFLECT = 0.15  # darker metals are hardly found; the brightness of the light is not certain, so not .3
+METALS_GREEN, METALS_RED = 0.4, 0.6  # least green of red (copper .67, rust .4), and least red of green and blue
 ANCHORS = 2000  # cells that speak for their paint
 LIKE_PAINT = 0.2  # standard deviation of log(base colour + .03) within a paint
 ROUGHNESS_STEP = 0.15  # smaller differences are left to the fit
@@ -234,10 +235,15 @@ def _best_base(
 def _exist(
     base: Float[Tensor, "cells roughness metallic *lights 3"],
 ) -> Bool[Tensor, "cells roughness metallic *lights"]:
-    """Which materials there are: not metals that are dark."""
-    bright = base.mean(-1) > METALS_REFLECT
-    bright[:, :, 0] = True
-    return bright
+    """Which materials there are: metals are neither dark nor red, green or blue; none between gold, copper and grey.
+
+    Such a metal mirrors in the light's colours what the paint of a deep colour scatters, and little speaks against it.
+    """
+    red, green, blue = base.unbind(-1)
+    exist = (base.mean(-1) > METALS_REFLECT) & (green > METALS_GREEN * red)
+    exist &= red > METALS_RED * torch.maximum(green, blue)
+    exist[:, :, 0] = True
+    return exist
 
 
 def _exchange_metals(
