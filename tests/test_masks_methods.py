@@ -73,7 +73,7 @@ def test_without_any_object_the_run_goes_on_with_the_box_and_says_so(tmp_path: P
     context, warnings = make_context(tmp_path / "stage")
     box = torch.tensor([[-0.4, -0.6, -0.3], [0.5, 0.3, 0.3]], dtype=torch.float64)
     done = complete_masks(replace(capture, object_box=box), None, MasksConfig(working_px=100, rounds=1), context)
-    assert context.metrics["none"] == 6 and context.metrics["flagged"] == 0
+    assert not done.outlined and context.metrics["none"] == 6 and context.metrics["flagged"] == 0
     assert any("no masks could be made" in w for w in warnings)
     assert any("masks/" in w and "--mask-model" in w for w in warnings)
     mesh = carve(done, GeometryConfig(grid_resolution=33), make_context(tmp_path / "geometry")[0])

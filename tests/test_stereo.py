@@ -17,7 +17,9 @@ from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
 from pipeline.geometry.stereo_depth import StereoView, match_view
 from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.scene import Camera, Capture, Mesh, View
+from pipeline.stages.geometry import carve
 from pipeline.stages.geometry_stereo import SPREAD, TRUST, carve_hollows
+from pipeline.stages.masks_methods import box_silhouette
 from tests.stage_context import make_context, posed
 
 SIZE, FOCAL, DISTANCE = 160, 260.0, 3.2
@@ -127,9 +129,11 @@ def _box_distance(grid: TetGrid, half: float) -> torch.Tensor:
     return (points.abs() - half).amax(-1).float()
 
 
-def _capture(folder: Path, paint: Callable[[int, np.ndarray], np.ndarray]) -> Capture:
+def _capture(
+    folder: Path, paint: Callable[[int, np.ndarray], np.ndarray], cameras: list[Camera] | None = None
+) -> Capture:
     views = []
-    for k, camera in enumerate(_cameras()):
+    for k, camera in enumerate(cameras or _cameras()):
         photo, depth = _bowl(camera)
         grey = (paint(k, photo) * 255).round().astype(np.uint8)
         image, mask = folder / f"{k}.png", folder / f"{k}_mask.png"
@@ -205,6 +209,25 @@ def test_a_bowl_that_glitters_is_hollowed_too(tmp_path: Path) -> None:
     middle = grid.positions(torch.arange(math.prod(grid.shape))).reshape(*grid.shape, 3)
     deep = (middle[..., 1] < HALF - grid.spacing) & ((middle - torch.from_numpy(MIDDLE)).norm(dim=-1) < RADIUS - 0.06)
     assert float((carved[deep] > 0).float().mean()) > 0.8
+
+
+def test_without_outlines_the_object_is_found_in_its_box(tmp_path: Path) -> None:
+    """The masks hold all that the box projects to; before, stereo clung to the front of the box."""
+    below = [_camera(2 * math.pi * k / 14, -0.55) for k in range(14)]
+    below += [_camera(2 * math.pi * k / 10 + 0.2, -1.0) for k in range(10)]
+    capture = _capture(tmp_path, lambda _, photo: photo, _cameras() + below)
+    box = torch.tensor([[-0.8] * 3, [0.8] * 3], dtype=torch.float64)
+    for view in capture.views:
+        assert view.mask_path is not None
+        images.write_mask(view.mask_path, torch.from_numpy(box_silhouette(view.camera, box)))
+    capture = dataclasses.replace(capture, object_box=box, outlined=False)
+    context, _ = make_context(tmp_path)
+    mesh = carve(capture, GeometryConfig(grid_resolution=65, stereo_px=6000), context)
+    from_middle = (mesh.vertices - torch.from_numpy(MIDDLE)).norm(dim=1)
+    from_cube = (mesh.vertices.abs().amax(1) - HALF).abs()
+    off = torch.where(from_middle < RADIUS + 0.1, (from_middle - RADIUS).abs(), from_cube)
+    assert float(off.median()) < 0.02  # the box is .3 away
+    assert float((off < 0.05).float().mean()) > 0.75  # measured .81; the rest is air that no photo looks through
 
 
 def _facing_z() -> tuple[TetGrid, torch.Tensor, torch.Tensor, Camera]:

@@ -38,6 +38,7 @@ def save(capture: Capture, folder: Path) -> None:
         "world_from_input": capture.world_from_input.tolist(),
         "metres_per_unit": capture.metres_per_unit,
         "mask_dissent": capture.mask_dissent,
+        "outlined": capture.outlined,
         "poses_given": capture.poses_given,
         "box_given": capture.box_given,
         "metres_per_asset_unit": capture.metres_per_asset_unit,
@@ -84,6 +85,7 @@ def load(folder: Path) -> Capture:
         world_from_input=matrix(saved["world_from_input"]),
         metres_per_unit=saved["metres_per_unit"],
         mask_dissent=saved["mask_dissent"],
+        outlined=saved.get("outlined", True),  # runs of before have none
         poses_given=saved["poses_given"],
         box_given=saved["box_given"],
         metres_per_asset_unit=saved["metres_per_asset_unit"],

@@ -1,4 +1,4 @@
-"""Depth of the surface in each photo by PatchMatch stereo, started from a hull that the surface cannot leave.
+"""Depth of the surface in each photo by PatchMatch stereo, within a hull that the surface cannot leave.
 
 Every pixel holds a small plane. Planes spread from pixel to pixel and are perturbed at random; those under which the
 photo looks most like its neighbours stay (Bleyer, Rhemann and Rother, 2011; the weights of the correlation and the
@@ -56,7 +56,9 @@ class DepthMap:
     cost: Float[np.ndarray, "height width"]
 
 
-def match_view(view: StereoView, others: list[StereoView], *, sweeps: int, seed: int) -> DepthMap:
+def match_view(
+    view: StereoView, others: list[StereoView], *, sweeps: int, seed: int, anywhere: bool = False
+) -> DepthMap:
     """Depth map of `view` from its `others`, deterministic for one seed.
 
     Args:
@@ -64,6 +66,8 @@ def match_view(view: StereoView, others: list[StereoView], *, sweeps: int, seed:
         others: Photos that see the surface from 10 to 40 degrees aside; of the same or another size.
         sweeps: Passes over the photo, each from another corner.
         seed: Of the random planes.
+        anywhere: Whether the surface may lie at any depth of the hull; else it is taken to be its front mostly, from
+            which the search starts.
     """
     size = np.array([o.luma.shape for o in others], np.int64).reshape(-1, 2)
     luma = np.zeros((len(others), *size.max(0, initial=1)), np.float32)
@@ -75,16 +79,20 @@ def match_view(view: StereoView, others: list[StereoView], *, sweeps: int, seed:
         shift[index] = other.camera.K.numpy() @ other_from_view[:3, 3]
     K = view.camera.K.numpy()
     photo = view.luma, view.near, view.far, np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]])
-    plane = np.ascontiguousarray(np.concatenate([view.near[..., None], view.normal], 2), np.float32)
+    depth = view.near
+    if anywhere:
+        part = np.random.default_rng(seed).random(depth.shape, np.float32)
+        depth = depth + part * (view.far - depth)
+    plane = np.ascontiguousarray(np.concatenate([depth[..., None], view.normal], 2), np.float32)
     cost = np.full(view.luma.shape, np.inf, np.float32)  # not known yet
     for sweep in range(sweeps):
-        _sweep(plane, cost, photo, (luma, size, turn, shift), sweep, seed)
+        _sweep(plane, cost, photo, (luma, size, turn, shift), sweep, seed, anywhere)
     return DepthMap(depth=plane[..., 0], normal=plane[..., 1:], cost=cost)
 
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check
-def _sweep(plane, cost, photo, others, sweep, seed):  # noqa: ANN001, ANN202  # a kernel
+def _sweep(plane, cost, photo, others, sweep, seed, anywhere):  # noqa: ANN001, ANN202, PLR0913  # a kernel
     """One pass: each pixel tries the planes of two pixels already visited, and others near its own."""
     image, near, far, intrinsics = photo
     height, width = image.shape
@@ -109,7 +117,7 @@ def _sweep(plane, cost, photo, others, sweep, seed):  # noqa: ANN001, ANN202  # 
                 if trial < 2:
                     trial_plane = _spread(plane, near, y, x, step, trial, intrinsics)
                 else:
-                    state, trial_plane = _perturbed(state, now, near[y, x], far[y, x], trial - 2, sweep)
+                    state, trial_plane = _perturbed(state, now, near[y, x], far[y, x], trial - 2, sweep, anywhere)
                 if not near[y, x] <= trial_plane[0] <= far[y, x]:
                     continue
                 facing = trial_plane[1] * ray[0] + trial_plane[2] * ray[1] + trial_plane[3]
@@ -144,12 +152,12 @@ def _spread(plane, near, y, x, step, trial, intrinsics):  # noqa: ANN001, ANN202
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check
-def _perturbed(state, plane, near, far, trial, sweep):  # noqa: ANN001, ANN202  # a kernel
-    """First any depth between the hull's front and back, mostly near the front; then ever nearer to the plane."""
+def _perturbed(state, plane, near, far, trial, sweep, anywhere):  # noqa: ANN001, ANN202, PLR0913  # a kernel
+    """First any depth between the hull's front and back, mostly near the front if not anywhere; then ever nearer."""
     depth, nx, ny, nz = plane
     state, number = _random(state)
     if trial == 0:
-        return state, (np.float32(near + (far - near) * number * number), nx, ny, nz)
+        return state, (np.float32(near + (far - near) * number * (1.0 if anywhere else number)), nx, ny, nz)
     reach = 0.5 ** (2 * (trial - 1) + min(sweep, 4))
     depth += (number - 0.5) * reach * 0.25 * (far - near)
     state, number = _random(state)

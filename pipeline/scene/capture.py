@@ -104,6 +104,7 @@ class Capture:
         world_from_input: Similarity from the frame in which the poses were given or solved.
         metres_per_unit: Scale of the world, or none when nothing told it.
         mask_dissent: Share of the views whose masks may be overruled about a point; 0 when all masks agree.
+        outlined: Whether any mask shows the object's outline; else they hold all that the object box projects to.
         poses_given: Whether the poses came along; somebody's frame has axes that mean something.
         box_given: Whether the user set the box, which then wins over the masks'.
         metres_per_asset_unit: Metres for each unit of the asset as it would be placed without this number, or none
@@ -119,6 +120,7 @@ class Capture:
     world_from_input: Float[Tensor, "4 4"]
     metres_per_unit: float | None
     mask_dissent: float = 0.0
+    outlined: bool = True
     poses_given: bool = False
     box_given: bool = False
     metres_per_asset_unit: float | None = None

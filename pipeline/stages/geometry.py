@@ -1,5 +1,6 @@
 """Geometry: the visual hull of the masks, hollowed by stereo, as a closed mesh; a joint fit; or the user's own mesh."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from pipeline.stages.geometry_joint import fit_joint
 from pipeline.stages.geometry_stereo import carve_hollows
 from pipeline.workspace import Stage, StageContext
 
+PASSES_IN_BOX = 2  # of stereo, where no mask shows an outline: one finds the object, one its surface
 MASK_PX_PER_CELL = 6  # masks finer than this against a grid cell add nothing to the hull
 
 
@@ -59,15 +61,17 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
         )
     context.progress(0.2, "extracting the surface")
     vertices, faces, dropped = _surface(sdf, grid, config)
-    if config.stereo:
+    passes = 0 if not config.stereo else 1 if capture.outlined else PASSES_IN_BOX
+    for index in range(passes):
         sdf = carve_hollows(
             capture,
             grid,
             sdf,
             Mesh(vertices=vertices.float(), faces=faces),
+            anywhere=index == 0 and not capture.outlined,
             config=config,
             context=context,
-            progress=lambda part, note: context.progress(0.3 + 0.6 * part, note),
+            progress=partial(_pass_progress, context, index, passes),
         )
         vertices, faces, dropped = _surface(_closed(sdf, grid.spacing), grid, config)
     context.progress(0.9, "simplifying the surface")
@@ -83,6 +87,11 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
     )
     vertices = vertices.float()
     return Mesh(vertices=vertices, faces=faces, normals=filtered_normals(vertices, faces, reach=grid.spacing))
+
+
+def _pass_progress(context: StageContext, index: int, passes: int, part: float, note: str) -> None:
+    """Tell of a pass of stereo."""
+    context.progress(0.3 + 0.6 * (index + part) / passes, note)
 
 
 def _surface(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from pipeline.config import GeometryConfig
 from pipeline.formats import images
 from pipeline.formats.resample import resize
 from pipeline.formats.views import read_view_image
-from pipeline.geometry.depth_fusion import agreement, fuse_depths
+from pipeline.geometry.depth_fusion import agreement, fuse_depths, hull_of_depths
 from pipeline.geometry.normals import vertex_normals
 from pipeline.geometry.stereo_depth import DepthMap, StereoView, match_view
 from pipeline.geometry.tet_grid import TetGrid
@@ -27,6 +28,9 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 INSIDE = 0.9  # coverage of a pixel that shows the object alone
 LEAST_ANGLE, BEST_ANGLE, MOST_ANGLE = 8.0, 20.0, 50.0  # degrees between the rays of two photos that are compared
 REACH = 0.5  # how deep inside of the hull a surface is looked for, of the box' diagonal
+SWEEPS_ANYWHERE = 3  # times as many passes where the search does not start near the surface
+COUNTED_PX = 256  # long side of the pictures in which pixels of a hull are counted
+EPSILON = 1e-9
 SURE, POSSIBLE = 0.2, 0.5  # cost of a match, 1 - correlation, up to which it counts by itself; and at all
 CHECKED, AGREEING = 10, 3  # of the nearest photos so many are asked, and so many must show the same depth
 TOLERANCE, TRUNCATION = 0.5, 2.0  # cells: how close depths must be; how far from them the surface's distance is told
@@ -43,6 +47,7 @@ def carve_hollows(  # noqa: PLR0913  # one per input
     hull: Float[Tensor, "nx ny nz"],
     mesh: Mesh,
     *,
+    anywhere: bool = False,
     config: GeometryConfig,
     context: StageContext,
     progress: Callable[[float, str], None],
@@ -59,20 +64,31 @@ def carve_hollows(  # noqa: PLR0913  # one per input
         grid: The points of `hull`.
         hull: Signed distance to the hull, world units, negative inside.
         mesh: The hull's surface.
+        anywhere: Whether the hull is but the object's box, in which the surface may lie at any depth.
         config: How large the photos are compared, with how many others, in how many passes.
         context: Takes `stereo_share`, the share of the object's pixels whose depth is believed.
         progress: Told the share done and a note.
     """
-    views = _stereo_views(capture, mesh, grid.spacing, config.stereo_px, context.runtime.rasterizer)
+    rasterizer = context.runtime.rasterizer
+    scale = min(1.0, (config.stereo_px / _covered(capture, mesh, rasterizer)) ** 0.5)
+    views = _stereo_views(capture, mesh, grid.spacing, scale, rasterizer)
+    if anywhere:
+        views = [_from_front_to_back(view, capture.object_box) for view in views]
+        config = replace(config, stereo_sweeps=SWEEPS_ANYWHERE * config.stereo_sweeps)
     angle = _angles(capture)
-    maps = _matched(views, _compared(capture, angle, config.stereo_compared), config, context.runtime.threads, progress)
+    compared = _compared(capture, angle, config.stereo_compared)
+    maps = _matched(views, compared, config, context.runtime.threads, progress, anywhere=anywhere)
     depths, weights = _believed(views, maps, angle, TOLERANCE * grid.spacing)
     shown = sum(float((v.near > 0).sum()) for v in views)
     context.metrics["stereo_share"] = sum(float((w > 0).sum()) for w in weights) / max(1.0, shown)
+    cameras = [v.camera for v in views]
+    if anywhere:
+        found = hull_of_depths(grid, cameras, depths)
+        return hull if found is None else torch.maximum(hull, found)
     return fuse_depths(
         grid,
         hull,
-        [v.camera for v in views],
+        cameras,
         depths,
         weights,
         truncation=TRUNCATION * grid.spacing,
@@ -81,13 +97,25 @@ def carve_hollows(  # noqa: PLR0913  # one per input
     )
 
 
+def _covered(capture: Capture, mesh: Mesh, rasterizer: Rasterizer) -> float:
+    """Pixels of a photo that the object covers, on average: by the masks, or by the hull if they show no outline."""
+    paths = [view.mask_path for view in capture.views if view.mask_path is not None]
+    if capture.outlined and paths:
+        covered = [float(images.read_mask(path).numpy().sum()) for path in paths]
+    else:
+        normals = vertex_normals(mesh.vertices, mesh.faces)
+        covered = []
+        for view in capture.views:
+            scale = min(1.0, COUNTED_PX / max(view.camera.width, view.camera.height))
+            buffer = render_gbuffer(rasterizer, mesh, normals, view.camera.scaled(scale))
+            covered.append(float(buffer.mask.sum()) / scale**2)
+    return max(1.0, float(np.mean(covered)))
+
+
 def _stereo_views(
-    capture: Capture, mesh: Mesh, margin: float, object_px: int, rasterizer: Rasterizer
+    capture: Capture, mesh: Mesh, margin: float, scale: float, rasterizer: Rasterizer
 ) -> list[StereoView]:
     """The photos at the size at which they are compared; the hull may be off by `margin`."""
-    paths = [view.mask_path for view in capture.views if view.mask_path is not None]
-    covered = float(np.mean([images.read_mask(path).numpy().sum() for path in paths] or [1.0]))
-    scale = min(1.0, (object_px / max(covered, 1.0)) ** 0.5)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     reach = REACH * float((capture.object_box[1] - capture.object_box[0]).norm())
 
@@ -111,6 +139,18 @@ def _stereo_views(
     return [stereo_view(view) for view in capture.views]
 
 
+def _from_front_to_back(view: StereoView, box: Float[Tensor, "2 3"]) -> StereoView:
+    """The view with all of the box to search, for a surface that looks anywhere."""
+    rows, columns = np.indices(view.near.shape) + 0.5
+    towards = np.stack([columns, rows, np.ones_like(rows)], 2) @ np.linalg.inv(view.camera.K.numpy()).T
+    ray = towards @ view.camera.cam_from_world[:3, :3].numpy()
+    ray = np.where(np.abs(ray) < EPSILON, EPSILON, ray)
+    ends = (box.double().numpy()[:, None, None] - view.camera.camera_center.numpy()) / ray
+    far = np.where(view.near > 0, np.maximum(ends.max(0).min(-1), view.near), 0)
+    facing = -towards / np.linalg.norm(towards, axis=2, keepdims=True)
+    return replace(view, far=far.astype(np.float32), normal=np.ascontiguousarray(facing, np.float32))
+
+
 def _angles(capture: Capture) -> Float[np.ndarray, "views views"]:
     """Degrees between the directions from the middle of the object to the cameras."""
     centers = torch.stack([v.camera.camera_center for v in capture.views]) - capture.object_box.mean(0)
@@ -132,11 +172,15 @@ def _matched(
     config: GeometryConfig,
     threads: int,
     progress: Callable[[float, str], None],
+    *,
+    anywhere: bool,
 ) -> list[DepthMap]:
     """The depth maps of all photos, a photo for each thread at a time."""
 
     def match(own: int) -> DepthMap:
-        return match_view(views[own], [views[k] for k in compared[own]], sweeps=config.stereo_sweeps, seed=own)
+        return match_view(
+            views[own], [views[k] for k in compared[own]], sweeps=config.stereo_sweeps, seed=own, anywhere=anywhere
+        )
 
     maps: list[DepthMap] = []
     with ThreadPoolExecutor(threads) as pool:

@@ -39,7 +39,8 @@ def complete_masks(capture: Capture, model: MaskModel | None, config: MasksConfi
     measured = in_parallel(small_mask, given, threads)
     _refuse_inverted(measured, capture, threads)
     views, origin = make_missing(capture, model, config, context)
-    capture = dataclasses.replace(capture, views=views)
+    outlined = any(method != "none" for method in origin.values())
+    capture = dataclasses.replace(capture, views=views, outlined=outlined)
     judged = _judge(capture, context, measured if len(given) == len(views) else None)
     suspects = {c.name for c in judged.checks if c.flags and origin[c.name] != "none"}
     if config.repair and suspects:
@@ -163,7 +164,7 @@ def _summary(capture: Capture) -> str:
 
 STAGE = Stage(
     name="masks",
-    version=8,
+    version=9,
     compute=complete_masks,
     save=capture_json.save,
     load=capture_json.load,

@@ -138,8 +138,8 @@ def small_mask(view: View, label: Float[np.ndarray, "_ _"] | None = None, long_s
 def everything_in_box(capture: Capture, context: StageContext) -> tuple[View, ...]:
     """Masks that hold whatever the object box projects to, for photos in which no object could be told."""
     context.warn(
-        "everything inside the object box counts as object: the shape will be as coarse as that box, with the "
-        f"surroundings painted on; {REMEDY}"
+        "everything inside the object box counts as object: the shape will be coarse, what the photos agree on in "
+        f"that box, with surroundings painted on; {REMEDY}"
     )
     folder = context.folder / "masks"
     folder.mkdir(parents=True, exist_ok=True)
