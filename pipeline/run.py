@@ -40,7 +40,7 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
     source = discover(inputs)
     given = _given_mesh(config, source)
     if config.geometry.surface == "flexicubes" and given.value is None:
-        kaolins_class()  # or refuse here, before hours of work
+        kaolins_class()  # or refuse here, before any work
     if out.resolve() in {folder.resolve() for folder in (*inputs.images, *(p.path.parent for p in source.photos))}:
         raise UsageError("is the folder of the photos", path=out, remedy="choose another folder with --out")
     load = survey(source, config, vertices=0 if given.value is None else len(given.value.mesh.vertices))

@@ -10,6 +10,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinat
 from torch import Tensor
 
 from pipeline.geometry.tet_grid import TetGrid
+from pipeline.geometry.voting import sum_votes
 from pipeline.scene import Camera
 
 BEHIND = 3.0  # times the truncation: so far behind a surface that a photo shows, the object counts as solid
@@ -17,7 +18,7 @@ SOLID_WEIGHT = 0.3  # of such points
 ROUNDS = 60
 WALL = 3.0  # cells between what a photo shows and the far side of the hull; two hold a point of the grid, one is noise
 BEYOND = 1.0  # cells out of the far side that are still taken for an error of a depth that is there
-SEEN_THROUGH = 0.02  # share of all photos that may look through a point of the object, as they may be mistaken
+SEEN_THROUGH = 0.01  # share of all photos that may look through a point of the object, as they may be mistaken
 HIDDEN = 0.15  # share of all photos that must show something at or in front of it
 ROUNDING, GROWTH = 1.0, 1.0  # cells: by how much what is left is smoothed, and grown, as its surface is not known yet
 LEAST_SLOPE = 0.3  # cells towards the far side for each along the ray: flatter rays would be thrown far back
@@ -99,9 +100,7 @@ def within_hull(
 
 
 def hull_of_depths(
-    grid: TetGrid,
-    cameras: list[Camera],
-    depths: list[Float[np.ndarray, "_ _"]],
+    grid: TetGrid, cameras: list[Camera], depths: list[Float[np.ndarray, "_ _"]]
 ) -> Float[Tensor, "nx ny nz"] | None:
     """Signed distance of what photos do not look through, where no outline tells the object; none without any depths.
 
@@ -113,37 +112,14 @@ def hull_of_depths(
         cameras: One for each depth map.
         depths: Along the optical axis, world units; 0 where nothing is known.
     """
-    votes = np.zeros((*grid.shape, 2), np.uint16)
-    origin = grid.origin.double().numpy()
-    for camera, depth in zip(cameras, depths, strict=True):
-        image_from_world = (camera.K @ camera.cam_from_world[:3]).numpy()
-        _vote_kernel(votes, origin, grid.spacing, image_from_world, depth)
-    solid = (votes[..., 0] <= SEEN_THROUGH * len(cameras)) & (votes[..., 1] >= HIDDEN * len(cameras))
+    told = [np.stack([np.zeros_like(depth), depth > 0, depth], 2) for depth in depths]
+    votes = sum_votes(cameras, told, grid.origin.double().numpy(), grid.spacing, grid.shape, grid.spacing, 0.0)
+    through, all_told = votes[..., 0], votes[..., 1]
+    solid = (through <= SEEN_THROUGH * len(cameras)) & (all_told - through >= HIDDEN * len(cameras))
     if not solid.any():
         return None
     cells = distance_transform_edt(~solid) - distance_transform_edt(solid)
     return torch.from_numpy((grid.spacing * (gaussian_filter(cells, ROUNDING) - GROWTH)).astype(np.float32))
-
-
-@numba.njit(cache=True, nogil=True, parallel=True)
-@no_type_check
-def _vote_kernel(votes, origin, spacing, m, depth):  # noqa: ANN001, ANN202  # a kernel
-    """Count a depth map at the points that it looks through, and at those that lie at or behind what it shows."""
-    height, width = depth.shape
-    for i in numba.prange(votes.shape[0]):
-        px = origin[0] + i * spacing
-        for j in range(votes.shape[1]):
-            py = origin[1] + j * spacing
-            for k in range(votes.shape[2]):
-                pz = origin[2] + k * spacing
-                z = m[2, 0] * px + m[2, 1] * py + m[2, 2] * pz + m[2, 3]
-                if z <= 1e-9:
-                    continue
-                x = (m[0, 0] * px + m[0, 1] * py + m[0, 2] * pz + m[0, 3]) / z
-                y = (m[1, 0] * px + m[1, 1] * py + m[1, 2] * pz + m[1, 3]) / z
-                column, row = int(np.floor(x)), int(np.floor(y))
-                if 0 <= row < height and 0 <= column < width and depth[row, column] > 0:
-                    votes[i, j, k, 0 if z < depth[row, column] - spacing else 1] += 1
 
 
 def fuse_depths(  # noqa: PLR0913  # one grid and what bears on it

@@ -64,7 +64,8 @@ def carve_hollows(  # noqa: PLR0913  # one per input
         grid: The points of `hull`.
         hull: Signed distance to the hull, world units, negative inside.
         mesh: The hull's surface.
-        anywhere: Whether the hull is but the object's box, in which the surface may lie at any depth.
+        anywhere: Whether the hull is but the object's box, in which the surface may lie at any depth. The result is
+            coarse then: a hull to start from again.
         config: How large the photos are compared, with how many others, in how many passes.
         context: Takes `stereo_share`, the share of the object's pixels whose depth is believed.
         progress: Told the share done and a note.
