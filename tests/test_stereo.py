@@ -227,7 +227,7 @@ def test_without_outlines_the_object_is_found_in_its_box(tmp_path: Path) -> None
     from_cube = (mesh.vertices.abs().amax(1) - HALF).abs()
     off = torch.where(from_middle < RADIUS + 0.1, (from_middle - RADIUS).abs(), from_cube)
     assert float(off.median()) < 0.02  # the box is .3 away
-    assert float((off < 0.05).float().mean()) > 0.75  # measured .75; the rest is air that no photo looks through
+    assert float((off < 0.05).float().mean()) > 0.8  # measured .89; the rest is air that no photo looks through
 
 
 def _facing_z() -> tuple[TetGrid, torch.Tensor, torch.Tensor, Camera]:

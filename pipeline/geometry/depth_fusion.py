@@ -19,7 +19,7 @@ ROUNDS = 60
 WALL = 3.0  # cells between what a photo shows and the far side of the hull; two hold a point of the grid, one is noise
 BEYOND = 1.0  # cells out of the far side that are still taken for an error of a depth that is there
 SEEN_THROUGH = 0.01  # share of all photos that may look through a point of the object, as they may be mistaken
-HIDDEN = 0.15  # share of all photos that must show something at or in front of it
+HIDDEN = 0.18  # share of all photos that must show something at or in front of it
 ROUNDING, GROWTH = 1.0, 1.0  # cells: by how much what is left is smoothed, and grown, as its surface is not known yet
 LEAST_SLOPE = 0.3  # cells towards the far side for each along the ray: flatter rays would be thrown far back
 
