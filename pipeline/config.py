@@ -62,6 +62,8 @@ class GeometryConfig:
         stereo_compared: Photos that each is compared with.
         stereo_sweeps: Passes over each photo, in which depths spread from pixel to pixel.
         max_faces: Triangle budget after decimation.
+        outline_steps: Steps in which vertices then move to where the mesh has the outlines of the masks; 0 leaves the
+            corners that the grid has cut.
         dissent: Share of the views that may be overruled about a point of the hull; 0 trusts every mask, none
             takes the share that the masks stage measured.
         min_component: Separate parts smaller than this share of the largest one's volume are dropped.
@@ -79,6 +81,7 @@ class GeometryConfig:
     stereo_compared: int = 5
     stereo_sweeps: int = 3
     max_faces: int = 100_000
+    outline_steps: int = 150
     dissent: float | None = None
     min_component: float = 1e-3
     joint_steps: int = 5000
@@ -97,6 +100,7 @@ class GeometryConfig:
         require(self, "stereo_compared", low=2, high=32)
         require(self, "stereo_sweeps", low=1, high=32)
         require(self, "max_faces", low=100, high=5_000_000)
+        require(self, "outline_steps", low=0, high=100_000)
         if self.dissent is not None:
             require(self, "dissent", low=0.0, high=0.5)
         require(self, "min_component", low=0.0, high=1.0)

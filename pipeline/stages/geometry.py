@@ -23,11 +23,13 @@ from pipeline.geometry.visual_hull import BAND, hull_sdf
 from pipeline.scene import Asset, Capture, Mesh
 from pipeline.stages.geometry_given import place_given
 from pipeline.stages.geometry_joint import fit_joint
+from pipeline.stages.geometry_outline import OutlineFit, outline_of
 from pipeline.stages.geometry_stereo import carve_hollows
 from pipeline.workspace import Stage, StageContext
 
 PASSES_IN_BOX = 2  # of stereo, where no mask shows an outline: one finds the object, one its surface
 MASK_PX_PER_CELL = 6  # masks finer than this against a grid cell add nothing to the hull
+OUTLINE_PX_PER_CELL = 3  # likewise where outlines are rendered: a blended pixel tells a tenth of its width
 
 
 def shape(capture: Capture, given: MeshFile | None, config: GeometryConfig, context: StageContext) -> Mesh:
@@ -74,10 +76,12 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
             progress=partial(_pass_progress, context, index, passes),
         )
         vertices, faces, dropped = _surface(_closed(sdf, grid.spacing), grid, config)
-    context.progress(0.9, "simplifying the surface")
+    context.progress(0.85, "simplifying the surface")
     full = len(faces)
     vertices, faces = decimate(vertices, faces, max_faces=config.max_faces)
     vertices, faces = mesh_ops.drop_unused(vertices, faces)
+    if capture.outlined and config.outline_steps > 0:
+        vertices = _outlined(vertices, faces, capture, config, context)
     context.metrics.update(
         faces=len(faces),
         faces_before_decimation=full,
@@ -91,7 +95,23 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
 
 def _pass_progress(context: StageContext, index: int, passes: int, part: float, note: str) -> None:
     """Tell of a pass of stereo."""
-    context.progress(0.3 + 0.6 * (index + part) / passes, note)
+    context.progress(0.3 + 0.55 * (index + part) / passes, note)
+
+
+def _outlined(
+    vertices: Float[Tensor, "vertices 3"],
+    faces: Int[Tensor, "faces 3"],
+    capture: Capture,
+    config: GeometryConfig,
+    context: StageContext,
+) -> Float[Tensor, "vertices 3"]:
+    """Vertices moved to where the mesh has the outlines of the masks."""
+    side, runtime = OUTLINE_PX_PER_CELL * config.grid_resolution, context.runtime
+    outlines = [outline_of(*read_view_mask(view, long_side_px=side), runtime.device) for view in capture.views]
+    fit = OutlineFit(vertices, faces, outlines, rasterizer=runtime.rasterizer, seed=runtime.seed)
+    moved = fit.run(config.outline_steps, lambda part, note: context.progress(0.87 + 0.12 * part, note))
+    context.metrics.update(outline_error_before=fit.error(vertices), outline_error=fit.error(moved))
+    return moved
 
 
 def _surface(
@@ -127,4 +147,4 @@ def _summary(mesh: Mesh) -> str:
     return f"{len(mesh.faces)} triangles"
 
 
-STAGE = Stage(name="geometry", version=8, compute=shape, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="geometry", version=9, compute=shape, save=_save, load=_load, summary=_summary)
