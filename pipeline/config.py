@@ -151,6 +151,8 @@ class AppearanceConfig:
             exposures are taken out first, where the photos bear them out; with "off" they are not.
         poses: Whether cameras are moved, part-way, to where the photos agree with what was learned so far: "on", "off",
             "auto" when some photos say that it helps. The mesh and the masks stay; `cameras.json` tells the new poses.
+        vertex_steps: Steps in which, part-way, the mesh's vertices move to where rendered views look like the photos; 0
+            leaves them. A mesh that the user brought stays as it is.
         loss: How photos are compared: "gamma", a saturated pixel asking only for its brightness, or "log_srgb", the
             logarithm as nvdiffrec does.
         start_light: Radiance of the even light at the start.
@@ -187,6 +189,7 @@ class AppearanceConfig:
     flash: bool = False
     exposure: str = "auto"
     poses: str = "auto"
+    vertex_steps: int = 150
     loss: str = "gamma"
     start_light: float = 1.5
     start_base_color: float = 0.2
@@ -226,6 +229,7 @@ class AppearanceConfig:
         require(self, "metallic_from", low=0.0, high=1.0)
         require(self, "start_roughness", low=0.06, high=0.99)
         require(self, "checkpoint_steps", low=1, high=1e6)
+        require(self, "vertex_steps", low=0, high=100_000)
         for name in ("learning_rate_maps", "learning_rate_light", "learning_rate_normals"):
             require(self, name, low=1e-6, high=1.0)
         for name in ("parsimony", "metallic_prior", "roughness_prior", "smoothness", "white_light", "light_smoothness"):

@@ -1,7 +1,7 @@
 """A whole run: one line per stage."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import config as configuration
@@ -69,7 +69,8 @@ def run(config: RunConfig, *, inputs: Inputs, out: Path, reporter: Reporter) -> 
         capture = workspace.stage(masks.STAGE, config.masks, settled, segmenter)
         mesh = workspace.stage(geometry.STAGE, config.geometry, capture, given)
         blank = workspace.stage(unwrap.STAGE, config.unwrap, mesh)
-        asset = workspace.stage(appearance.STAGE, config.appearance, capture, blank)
+        kept = replace(config.appearance, vertex_steps=0)  # somebody's mesh stays as it is
+        asset = workspace.stage(appearance.STAGE, kept if config.geometry.mesh else config.appearance, capture, blank)
         exported = workspace.stage(export.STAGE, config.export, capture, asset)
 
         export.publish(exported.value, out)

@@ -15,7 +15,7 @@ from pipeline.shading.octahedral import octahedral_from_direction
 from pipeline.stages.appearance import fit_appearance
 from pipeline.stages.appearance_pixels import PixelSource
 from pipeline.stages.appearance_poses import _exponential, _logarithm, without_drift
-from pipeline.stages.appearance_refine import CameraRefinement
+from pipeline.stages.appearance_refine import SourceRefinement
 from tests.shapes import cameras_around, pixel_rays, sphere, sphere_hits
 from tests.stage_context import make_context, posed
 
@@ -30,6 +30,7 @@ CONFIG = AppearanceConfig(
     metal_search=False,
     normal_map=False,
     parsimony=0.0,
+    vertex_steps=0,
     checkpoint_steps=5,
 )
 CENTER = torch.zeros(3, dtype=torch.float64)
@@ -151,7 +152,7 @@ def test_how_far_cameras_moved_is_told(exact, blank):
     source = PixelSource(
         capture=exact, mesh=blank.mesh, normals=blank.mesh.vertices, rasterizer=CpuRasterizer(), max_pixels=100_000
     )
-    refinement = CameraRefinement(source, None, CONFIG, lambda part, note: None)
+    refinement = SourceRefinement(source, None, CONFIG, seed=0, progress=lambda part, note: None)
     assert refinement.cam_from_world is None
     refinement.source = replace(source, capture=exact.posed(poses))
     drift = refinement.drift()

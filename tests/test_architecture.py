@@ -29,7 +29,7 @@ LAYERS = (
     ("scene",),
     ("geometry", "raster"),
     ("shading", "formats"),
-    ("losses", "metrics", "preview", "adam"),
+    ("losses", "metrics", "preview", "adam", "outlines"),
     ("config", "discovery"),
     ("runtime", "warmup", "memory"),
     ("workspace",),

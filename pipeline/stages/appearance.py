@@ -14,16 +14,15 @@ from pipeline.geometry import mesh_ops
 from pipeline.geometry.normals import shading_normals
 from pipeline.raster.rasterizer import Rasterizer
 from pipeline.scene import Asset, Capture, Environment, Material, Mesh
-from pipeline.shading.render import vertex_uvs
 from pipeline.shading.texture_pyramid import TexturePyramid
-from pipeline.shading.visibility import coarse_light, trace_visibility
+from pipeline.shading.visibility import coarse_light
 from pipeline.stages.appearance_exposure import told_exposures_hold
 from pipeline.stages.appearance_fill import fill_unseen, seen_weight, texel_surface
 from pipeline.stages.appearance_fit import AppearanceFit
-from pipeline.stages.appearance_light import Shadows
+from pipeline.stages.appearance_light import shadows_of
 from pipeline.stages.appearance_pixels import Pixels, PixelSource, hold_out, resolved_texture_px, spared_photo
 from pipeline.stages.appearance_preview import LivePreview
-from pipeline.stages.appearance_refine import CameraRefinement
+from pipeline.stages.appearance_refine import SourceRefinement
 from pipeline.stages.appearance_start import choose_start
 from pipeline.workspace import Stage, StageContext
 
@@ -47,8 +46,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     if len(pixels) < MIN_PIXELS:
         raise CaptureError(f"{len(pixels)} pixels show the object, {MIN_PIXELS} needed", remedy="check the masks")
     context.progress(0.15, "tracing shadows")
-    visibility = trace_visibility(mesh.vertices, mesh.faces, normals)
-    shadows = Shadows(visibility=visibility, uvs=vertex_uvs(mesh), vertices=mesh.vertices) if config.shadows else None
+    shadows = shadows_of(mesh) if config.shadows else None
     source, pixels = _as_exposed(source, pixels, config)
     texture_px = resolved_texture_px(pixels, config.texture_px)
     figures, spared = {"pixels": float(len(pixels))}, spared_photo(pixels)
@@ -61,7 +59,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
         fit.begin_under(start.lights, metal_in_places=start.metal_in_places)
     fit.held_out = held_out
     del pixels, held_out  # the fit has its own, in another order
-    refinement = CameraRefinement(source, spared, config, lambda part, note: None)
+    refinement = SourceRefinement(source, spared, config, seed=seed, progress=lambda part, note: None)
     preview = LivePreview(source)
     loss = fit.run(
         context.folder / "checkpoint.safetensors",
@@ -71,13 +69,16 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     )
     seen = seen_weight(torch.cat([own.uv for own in fit.under]), texture_px)
     context.progress(0.95, "filling unseen texels")
-    maps, unseen_share = _whole_maps(fit.maps, mesh, visibility.ambient, seen, rasterizer)
+    mesh, normals = refinement.source.mesh, refinement.source.normals
+    ambient = (fit.shadows or shadows_of(mesh)).visibility.ambient
+    maps, unseen_share = _whole_maps(fit.maps, mesh, ambient, seen, rasterizer)
     figures |= {"loss": loss, "unseen_share": unseen_share} | start.figures
     figures |= _figures(fit) | _told_drift(refinement, context)
     context.metrics.update(figures)
     environment = fit.environment
     return dataclasses.replace(
         blank,
+        mesh=mesh,
         material=Material(
             base_color=maps[..., :3].contiguous(),
             orm=maps[..., [5, 3, 4]],
@@ -111,7 +112,7 @@ def _figures(fit: AppearanceFit) -> dict[str, float]:
     return figures
 
 
-def _told_drift(refinement: CameraRefinement, context: StageContext) -> dict[str, float]:
+def _told_drift(refinement: SourceRefinement, context: StageContext) -> dict[str, float]:
     """How far the cameras were moved, with a warning when that is far."""
     if refinement.cam_from_world is None:
         return {}
@@ -158,4 +159,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {light}, {asset.provenance['photo_psnr']:.1f} dB against the photos{told}"
 
 
-STAGE = Stage(name="appearance", version=16, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=17, compute=fit_appearance, save=_save, load=_load, summary=_summary)

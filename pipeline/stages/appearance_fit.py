@@ -22,7 +22,9 @@ from pipeline.losses import log_srgb_difference, photometric_loss
 from pipeline.metrics import psnr
 from pipeline.scene import Environment
 from pipeline.shading.parsimony import parsimony_loss
+from pipeline.shading.prefilter import PrefilteredLight
 from pipeline.shading.shade import shade
+from pipeline.shading.shadowed_light import ShadowedLight
 from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.stages.appearance_exposure import SAMPLE_PIXELS, UNLOCK_AT, Exposure
 from pipeline.stages.appearance_light import FittedLight, Shadows
@@ -112,6 +114,7 @@ class AppearanceFit:
         self.held_out: Pixels | None = None
         self.under = _shuffled_by_light(pixels, seed)
         self.lights = [FittedLight(config, own) for own in self.under]
+        self._light_numbers = [int(own.light_index[0]) for own in self.under if own.light_index is not None]
         self.exposure = Exposure(self.under, config.exposure, metal=metal)
         fitted = [parameter for light in self.lights for parameter in light.parameters.values()]
         self.optimizer = Adam(fitted, rate=config.learning_rate_light)
@@ -132,7 +135,7 @@ class AppearanceFit:
         self.metal_in_places = metal_in_places
         self.normals.metal = self.metal or metal_in_places
 
-    def take_pixels(self, pixels: Pixels, held_out: Pixels | None = None) -> None:
+    def take_pixels(self, pixels: Pixels, held_out: Pixels | None = None, *, shadows: Shadows | None = None) -> None:
         """Go on with other pixels of the same photos: of cameras or a mesh that were refined.
 
         Material, light and all else that was learned stays. Pixels of photos that had none before are left out.
@@ -140,6 +143,7 @@ class AppearanceFit:
         Args:
             pixels: What to learn from.
             held_out: The photo that the fit does not learn from, or none.
+            shadows: Of the refined mesh; none leaves them as they are.
 
         Raises:
             ValueError: When not all lights have pixels any longer.
@@ -149,7 +153,7 @@ class AppearanceFit:
         under = _shuffled_by_light(pixels, self.seed)
         if len(under) != len(self.lights):
             raise ValueError(f"pixels under {len(under)} lights for a fit of {len(self.lights)}")
-        self.under, self.held_out = under, held_out
+        self.under, self.held_out, self.shadows = under, held_out, shadows or self.shadows
 
     @property
     def environment(self) -> Environment:
@@ -181,7 +185,8 @@ class AppearanceFit:
         bends = None if bent is None else self.normals.bends(bent.values)
         normal = batch.normal if bends is None else bent_normals(batch.normal, bends[: len(batch)])
         renew = self.step % BOUNCE_STEPS < len(self.lights)
-        color = self._shade(batch, values, normal, self.lights[turn], renew=renew)
+        at_points = self.lights[turn].on(batch, self.shadows, self.maps, normal=normal, renew=renew)
+        color = self._shade(batch, values, normal, at_points)
         photometric = self._difference(self.exposure.applied(color, batch), batch.target)
         loss = photometric + self._material_priors(values, beside) + self.lights[turn].priors()
         if bends is not None:
@@ -207,15 +212,13 @@ class AppearanceFit:
         batch: Pixels,
         values: Float[Tensor, "pixels 5"],
         normal: Float[Tensor, "pixels 3"],
-        light: FittedLight,
-        *,
-        renew: bool,
+        at_points: PrefilteredLight | ShadowedLight,
     ) -> Float[Tensor, "pixels 3"]:
         metallic = values[:, 4]
         if self.step < self._search_step and not self.metal_in_places:
             metallic = torch.full_like(metallic, self.start_metallic)
         return shade(
-            light.on(batch, self.shadows, self.maps, normal=normal, renew=renew),
+            at_points,
             base_color=values[:, :3],
             roughness=values[:, 3],
             metallic=metallic,
@@ -223,22 +226,39 @@ class AppearanceFit:
             wo=batch.wo,
         )
 
+    def _light_of(self, pixels: Pixels) -> FittedLight:
+        """The light that the first of some pixels was photographed under."""
+        if pixels.light_index is None:
+            return self.lights[0]
+        return self.lights[self._light_numbers.index(int(pixels.light_index[0]))]
+
     @torch.no_grad()
     def look(self, pixels: Pixels) -> Look:
         """Pixels under one light by the present material and that light; the fit stays as it is."""
-        values, normal, own = self.maps(pixels.uv), pixels.normal, 0
+        values, normal, light = self.maps(pixels.uv), pixels.normal, self._light_of(pixels)
         if self.normals.bend_at(self.step):
             normal = bent_normals(normal, self.normals.bends(self.normals.texture(pixels.uv)))
-        if pixels.light_index is not None:
-            lights = [int(under.light_index[0]) for under in self.under if under.light_index is not None]
-            own = lights.index(int(pixels.light_index[0]))
-        light = self.lights[own]
+        at_points = light.on(pixels, self.shadows, self.maps, normal=normal, renew=False)
         return Look(
-            color=self._shade(pixels, values, normal, light, renew=False),
+            color=self._shade(pixels, values, normal, at_points),
             values=values,
             normal=normal,
             environment=light.environment,
         )
+
+    def shown(
+        self, pixels: Pixels, values: Float[Tensor, "pixels 5"], normal: Float[Tensor, "pixels 3"]
+    ) -> Float[Tensor, "pixels 3"]:
+        """What a photo shows of pixels under one light whose material and normals are others than the fit's.
+
+        Differentiable with respect to these and to `pixels.wo`; the light at the points is constant, and with it the
+        diffuse shading. Normals bend here as they do on the surface that the fit knows.
+        """
+        if self.normals.bend_at(self.step):
+            normal = bent_normals(normal, self.normals.bends(self.normals.texture(pixels.uv.detach())))
+        with torch.no_grad():
+            at_points = self._light_of(pixels).on(pixels, self.shadows, self.maps, normal=normal, renew=False)
+        return self.exposure.applied(self._shade(pixels, values, normal, at_points), pixels)
 
     def photo_psnr(self) -> float:
         """PSNR in dB, in sRGB, over a sample of the pixels that the fit learned from."""

@@ -8,16 +8,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.config import AppearanceConfig
+from pipeline.geometry.normals import shading_normals
 from pipeline.losses import white_light_loss
-from pipeline.scene import Environment
+from pipeline.scene import Environment, Mesh
 from pipeline.shading.disney import even_reflectance
 from pipeline.shading.light_maps import sh_from_octahedral
 from pipeline.shading.octahedral import mean_step, texel_directions
 from pipeline.shading.prefilter import PrefilteredLight, prefilter, radiance
+from pipeline.shading.render import vertex_uvs
 from pipeline.shading.shadowed_light import Bounce, ShadowedLight, bent_light, bounce_light, shadowed_light
 from pipeline.shading.texture_pyramid import TexturePyramid
 from pipeline.shading.turn import Turn, spread_turns
-from pipeline.shading.visibility import Visibility
+from pipeline.shading.visibility import Visibility, trace_visibility
 from pipeline.stages.appearance_pixels import Pixels
 
 DARKEST = 1e-3  # radiance where a blurred light would be negative
@@ -37,6 +39,12 @@ class Shadows:
     visibility: Visibility
     uvs: Float[Tensor, "vertices 2"]
     vertices: Float[Tensor, "vertices 3"]
+
+
+def shadows_of(mesh: Mesh) -> Shadows:
+    """Trace what the vertices of an unwrapped mesh see."""
+    visibility = trace_visibility(mesh.vertices, mesh.faces, shading_normals(mesh))
+    return Shadows(visibility=visibility, uvs=vertex_uvs(mesh), vertices=mesh.vertices)
 
 
 class FittedLight:

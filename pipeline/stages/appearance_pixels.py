@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -182,6 +182,17 @@ class PixelSource:
         )
 
 
+def photographed(pixels: Pixels, capture: Capture, number: int) -> Pixels:
+    """Pixels of one view with what is known of its photo: number, light and exposure."""
+    view = pixels.uv.new_full((len(pixels),), number, dtype=torch.int16)
+    return replace(
+        pixels,
+        view=view,
+        light_index=torch.full_like(view, capture.views[number].light_index),
+        exposure=_exposures(capture, pixels.uv.device),
+    )
+
+
 def _turns(capture: Capture, device: torch.device) -> Float[Tensor, "views 3 3"] | None:
     """How the world stood in the light in each photo; none when it stood still in all."""
     turns = torch.stack([view.light_from_world[:3, :3] for view in capture.views])
@@ -198,10 +209,10 @@ def _exposures(capture: Capture, device: torch.device) -> Float[Tensor, "views 3
 def _view_pixels(view: View, scale: float, mesh: Mesh, normals: Tensor, rasterizer: Rasterizer) -> Pixels:
     camera = view.camera.scaled(scale)
     buffer = render_gbuffer(rasterizer, mesh, normals, camera)
-    usable = _inner(buffer.mask[0])
+    usable = inner(buffer.mask[0])
     if view.mask_path is not None:
         mask = resize(images.read_mask(view.mask_path).numpy(), camera.width, camera.height)
-        usable &= _inner(torch.from_numpy(mask).to(usable.device) > 0.99)
+        usable &= inner(torch.from_numpy(mask).to(usable.device) > 0.99)
     pixels = pixels_of(buffer, usable, mesh, camera, read_view_image(view, camera.width, camera.height))
     return pixels.batch((pixels.normal * pixels.wo).sum(-1) > MIN_COS)
 
@@ -228,7 +239,7 @@ def pixels_of(
     )
 
 
-def _inner(mask: Bool[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
+def inner(mask: Bool[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
     """The mask without the pixels at its border (one pixel in all eight directions)."""
     outside = (~mask).float()[None, None]
     return torch.nn.functional.max_pool2d(outside, 3, stride=1, padding=1)[0, 0] == 0

@@ -13,7 +13,7 @@ from pipeline.raster.gbuffer import render_gbuffer
 from pipeline.scene import Camera, Mesh, View
 from pipeline.shading.normal_mapping import seen_from_behind
 from pipeline.stages.appearance_fit import AppearanceFit
-from pipeline.stages.appearance_pixels import Pixels, PixelSource, pixels_of
+from pipeline.stages.appearance_pixels import Pixels, PixelSource, photographed, pixels_of
 
 VIEWS, TILE_PX = 2, 240
 SAMPLES = 1.2  # along each side of a tile's pixel
@@ -48,8 +48,7 @@ class LivePreview:
             pixels = pixels_of(buffer, buffer.mask[0], mesh, camera, photo)
             if pixels.surface is not None:
                 pixels = replace(pixels, normal=pixels.normal * seen_from_behind(mesh, pixels.surface, pixels.wo))
-            number = pixels.uv.new_full((len(pixels),), views.index(view), dtype=torch.int16)
-            pixels = replace(pixels, view=number, light_index=torch.full_like(number, view.light_index))
+            pixels = photographed(pixels, source.capture, views.index(view))
             shown = _Shown(view=view, camera=camera, photo=photo, mask=buffer.mask[0].cpu(), pixels=pixels)
             self._shown.append(shown)
 

@@ -1,7 +1,6 @@
-"""What the fit takes as given, refined part-way: the cameras. Then pixels are collected anew, and the fit goes on.
+"""What the fit takes as given, refined part-way: the cameras and the mesh's vertices.
 
-Whatever else is to be refined (the mesh's vertices, with the same texture coordinates) goes the same way: replace it
-in the source of the pixels, save it in `state`, put it back in `restore`.
+Then pixels are collected anew, and the fit goes on with the same texture coordinates.
 """
 
 import math
@@ -13,11 +12,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.config import AppearanceConfig
+from pipeline.geometry.normals import shading_normals
+from pipeline.scene import Mesh
 from pipeline.stages.appearance_fit import AppearanceFit
+from pipeline.stages.appearance_light import Shadows, shadows_of
 from pipeline.stages.appearance_pixels import PixelSource, hold_out
 from pipeline.stages.appearance_poses import refined_poses
+from pipeline.stages.appearance_vertices import VertexFit
 
-ROUNDS = (0.25, 0.45)  # shares of the steps: before the search for metals, and before normals bend
+CAMERA_ROUNDS = (0.25, 0.45)  # shares of the steps: before the search for metals, and before normals bend
+VERTEX_ROUND = 0.48  # likewise: the cameras come first, normals of what is no metal bend after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +45,15 @@ class Drift:
     max_px: float
 
 
-class CameraRefinement:
-    """Moves the cameras at some steps of a fit, as long as that helps.
+class SourceRefinement:
+    """Moves the cameras at some steps of a fit, as long as that helps, and once the mesh's vertices.
 
     Args:
         source: What the fit's pixels were collected from.
         spared: The photo that the fit does not learn from, or none.
-        config: Whether poses are refined, and the number of steps.
-        progress: Takes a share done and a note while pixels are collected.
+        config: Whether poses are refined, in how many steps vertices are, and the number of steps.
+        seed: Of the order in which photos move the vertices.
+        progress: Takes a share done and a note meanwhile.
     """
 
     def __init__(
@@ -56,47 +61,72 @@ class CameraRefinement:
         source: PixelSource,
         spared: int | None,
         config: AppearanceConfig,
+        *,
+        seed: int,
         progress: Callable[[float, str], None],
     ) -> None:
-        self.source, self._spared, self._mode, self._progress = source, spared, config.poses, progress
-        self._given = source
-        self._steps = {round(part * config.steps) for part in ROUNDS} if config.poses != "off" else set()
-        self._steps -= {0}  # nothing is known yet
+        self.source, self._given = source, source
+        self._spared, self._config, self._seed, self._progress = spared, config, seed, progress
+        self._camera_steps = {round(part * config.steps) for part in CAMERA_ROUNDS} if config.poses != "off" else set()
+        self._camera_steps -= {0}  # nothing is known yet
+        masked = source.capture.outlined and all(view.mask_path is not None for view in source.capture.views)
+        moving = config.vertex_steps > 0 and masked
+        self._vertex_step = max(1, round(VERTEX_ROUND * config.steps)) if moving else None
 
     @property
     def cam_from_world(self) -> Float[Tensor, "views 4 4"] | None:
         """The refined poses in the order of the capture's views; none when they are as given."""
-        return None if self.source is self._given else _poses(self.source)
+        return None if self.source.capture is self._given.capture else _poses(self.source)
 
     def due(self, step: int) -> bool:
         """Whether something is refined before this step."""
-        return step in self._steps
+        return step in self._camera_steps or step == self._vertex_step
 
     def apply(self, fit: AppearanceFit) -> None:
         """Refine, and hand the fit the pixels as they then are; what does not help is not tried again."""
-        mode = self._mode if self.cam_from_world is None else "on"  # what is off takes more than one round to mend
-        capture = refined_poses(fit, self.source, mode)
-        if capture is None:
-            self._steps = set()
-            return
-        self.source = replace(self.source, capture=capture)
-        self._collect(fit)
+        if fit.step in self._camera_steps:
+            mode = self._config.poses if self.cam_from_world is None else "on"  # more than one round mends what is off
+            capture = refined_poses(fit, self.source, mode)
+            if capture is None:
+                self._camera_steps = set()
+            else:
+                self.source = replace(self.source, capture=capture)
+                self._collect(fit)
+        if fit.step == self._vertex_step:
+            steps, note = self._config.vertex_steps, "moving vertices to where the photos agree"
+            found = VertexFit(fit, self.source, self._spared)
+            self._take_mesh(found.run(steps, self._seed, lambda part: self._progress(part, note)), fit)
 
-    def _collect(self, fit: AppearanceFit) -> None:
+    def _take_mesh(self, mesh: Mesh, fit: AppearanceFit) -> None:
+        """Let the fit go on with another mesh of the same triangles."""
+        self.source = replace(self.source, mesh=mesh, normals=shading_normals(mesh))
+        shadows = shadows_of(mesh) if fit.shadows is not None else None
+        self._collect(fit, shadows)
+
+    def _collect(self, fit: AppearanceFit, shadows: Shadows | None = None) -> None:
         fit.under.clear()  # both at once would be the peak of the run's memory
-        fit.take_pixels(*hold_out(self.source.collect(self._progress), self._spared))
+        fit.take_pixels(*hold_out(self.source.collect(self._progress), self._spared), shadows=shadows)
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint has to hold."""
-        poses = self.cam_from_world
-        return {"over": torch.tensor(not self._steps)} | ({} if poses is None else {"cam_from_world": poses})
+        state = {"over": torch.tensor(not self._camera_steps)}
+        if self.cam_from_world is not None:
+            state["cam_from_world"] = self.cam_from_world
+        mesh = self.source.mesh
+        if mesh is not self._given.mesh and mesh.normals is not None:
+            state |= {"vertices": mesh.vertices, "normals": mesh.normals}
+        return state
 
     def restore(self, saved: dict[str, Tensor], fit: AppearanceFit) -> None:
         """Take over what `state` told, and hand the fit the pixels that belong to it."""
         if bool(saved["over"]):
-            self._steps = set()
+            self._camera_steps = set()
         if "cam_from_world" in saved:
             self.source = replace(self.source, capture=self.source.capture.posed(saved["cam_from_world"]))
+        if "vertices" in saved:
+            moved = replace(self.source.mesh, vertices=saved["vertices"], normals=saved["normals"])
+            self._take_mesh(moved, fit)
+        elif "cam_from_world" in saved:
             self._collect(fit)
 
     def drift(self) -> Drift:

@@ -20,10 +20,10 @@ from pipeline.geometry.normals import filtered_normals
 from pipeline.geometry.outline import mask_distance
 from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.geometry.visual_hull import BAND, hull_sdf
+from pipeline.outlines import OutlineFit, outline_of
 from pipeline.scene import Asset, Capture, Mesh
 from pipeline.stages.geometry_given import place_given
 from pipeline.stages.geometry_joint import fit_joint
-from pipeline.stages.geometry_outline import OutlineFit, outline_of
 from pipeline.stages.geometry_stereo import carve_hollows
 from pipeline.workspace import Stage, StageContext
 
@@ -108,8 +108,10 @@ def _outlined(
     """Vertices moved to where the mesh has the outlines of the masks."""
     side, runtime = OUTLINE_PX_PER_CELL * config.grid_resolution, context.runtime
     outlines = [outline_of(*read_view_mask(view, long_side_px=side), runtime.device) for view in capture.views]
-    fit = OutlineFit(vertices, faces, outlines, rasterizer=runtime.rasterizer, seed=runtime.seed)
-    moved = fit.run(config.outline_steps, lambda part, note: context.progress(0.87 + 0.12 * part, note))
+    fit = OutlineFit(vertices, faces, outlines, runtime.rasterizer)
+    moved = fit.run(
+        config.outline_steps, runtime.seed, lambda part: context.progress(0.87 + 0.12 * part, "fitting the outlines")
+    )
     context.metrics.update(outline_error_before=fit.error(vertices), outline_error=fit.error(moved))
     return moved
 
