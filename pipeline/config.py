@@ -189,7 +189,7 @@ class AppearanceConfig:
     flash: bool = False
     exposure: str = "auto"
     poses: str = "auto"
-    vertex_steps: int = 150
+    vertex_steps: int = 100
     loss: str = "gamma"
     start_light: float = 1.5
     start_base_color: float = 0.2

@@ -33,6 +33,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     ),
     "no stereo": ("geometry.stereo=false",),
     "hull of 97 points": ("geometry.grid_resolution=97",),
+    "edges as the grid cut them": ("geometry.outline_steps=0",),
+    "vertices moved by the photos": ("appearance.vertex_steps=100",),
     "exposure +-20 %, found": ("appearance.exposure=auto",),
     "exposure +-20 %, ignored": ("appearance.exposure=off",),
     "poses off by 0.2 degrees, refined": (),
