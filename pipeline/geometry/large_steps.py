@@ -1,8 +1,8 @@
 """Vertices moved to where a mesh looks like its photos, without noise: Large Steps (Nicolet, Jacobson and Jakob 2021).
 
 "Large Steps in Inverse Rendering of Geometry": what is optimised is u, with vertices = start + (I + lambda L)^-1 u and
-L the mesh's combinatorial Laplacian. Gradients that touch a few vertices beside outlines then move their surroundings
-along, and steps stay long. The matrix is factorised once, on the CPU.
+L a Laplacian of the mesh, here stiffer where edges are short. Gradients that touch a few vertices beside outlines then
+move their surroundings along, and steps stay long. The matrix is factorised once, on the CPU.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,6 @@ STIFFNESS = 5.0
 VIEWS_A_STEP = 2
 RATE, SLOWER_FROM, SLOWER = 0.1, 0.6, 0.3  # of the mean edge; from that share of the steps on by that factor
 FREE_WAY = 0.02  # mean edges, below which the cost of having moved is quadratic
-TURN_BACK = 5  # rounds of taking back what turned faces over
 BETAS = (0.9, 0.95)  # of the mean gradient and of its mean square
 STIFFEST = 1e4  # weight of an edge, for the matrix' sake: that of one of a hundredth of the mean
 CLIPPED = 3.0  # times the root mean square of all gradients: a vertex never gets a longer step than one of these
@@ -83,10 +82,7 @@ def _without_turned_faces(
 ) -> Float[Tensor, "vertices 3"]:
     """The moved vertices, those of faces that turned over put back to where they were."""
     before = face_normals(vertices, faces)
-    for _ in range(TURN_BACK):
-        turned = (face_normals(vertices + offset, faces) * before).sum(1) < 0
-        if not bool(turned.any()):
-            break
+    while bool((turned := (face_normals(vertices + offset, faces) * before).sum(1) < 0).any()):
         offset[faces[turned].reshape(-1)] = 0
     return vertices + offset
 

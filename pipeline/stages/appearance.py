@@ -37,10 +37,13 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     Raises:
         CaptureError: When the mesh and the masks have next to no pixels in common.
     """
-    mesh, rasterizer, seed = blank.mesh, context.runtime.rasterizer, context.runtime.seed
-    normals = shading_normals(mesh)
+    mesh, seed = blank.mesh, context.runtime.seed
     source = PixelSource(
-        capture=capture, mesh=mesh, normals=normals, rasterizer=rasterizer, max_pixels=config.max_pixels
+        capture=capture,
+        mesh=mesh,
+        normals=shading_normals(mesh),
+        rasterizer=context.runtime.rasterizer,
+        max_pixels=config.max_pixels,
     )
     pixels = source.collect(lambda part, note: context.progress(0.15 * part, note))
     if len(pixels) < MIN_PIXELS:
@@ -55,11 +58,15 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     start = choose_start(pixels, config, shadows, seed)
     config = dataclasses.replace(config, light=start.light)
     fit = AppearanceFit(pixels, config, texture_px=texture_px, seed=seed, shadows=shadows, metal=start.metal)
-    if start.lights:
-        fit.begin_under(start.lights, metal_in_places=start.metal_in_places)
     fit.held_out = held_out
     del pixels, held_out  # the fit has its own, in another order
-    refinement = SourceRefinement(source, spared, config, seed=seed, progress=lambda part, note: None)
+    if start.lights:
+        fit.begin_under(start.lights, metal_in_places=start.metal_in_places)
+
+    def told(part: float, note: str) -> None:
+        context.progress(0.15 + 0.8 * fit.step / config.steps, note)
+
+    refinement = SourceRefinement(source, spared, config, seed=seed, progress=told)
     preview = LivePreview(source)
     loss = fit.run(
         context.folder / "checkpoint.safetensors",
@@ -67,30 +74,38 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
         refinement=refinement,
         show=lambda: context.show(preview.draw(fit)),
     )
-    seen = seen_weight(torch.cat([own.uv for own in fit.under]), texture_px)
     context.progress(0.95, "filling unseen texels")
-    mesh, normals = refinement.source.mesh, refinement.source.normals
-    ambient = (fit.shadows or shadows_of(mesh)).visibility.ambient
-    maps, unseen_share = _whole_maps(fit.maps, mesh, ambient, seen, rasterizer)
-    figures |= {"loss": loss, "unseen_share": unseen_share} | start.figures
-    figures |= _figures(fit) | _told_drift(refinement, context)
+    material, unseen_share = _material(fit, refinement.source)
+    figures |= {"loss": loss, "unseen_share": unseen_share} | start.figures | _figures(fit)
+    figures |= _told_drift(refinement, context)
     context.metrics.update(figures)
     environment = fit.environment
     return dataclasses.replace(
         blank,
-        mesh=mesh,
-        material=Material(
-            base_color=maps[..., :3].contiguous(),
-            orm=maps[..., [5, 3, 4]],
-            normal=fit.normals.tangent_map(mesh, normals, seen > SEEN, rasterizer) if config.normal_map else None,
-            confidence=(seen / (seen + 4)).clamp(0, 1),
-            double_sided=mesh_ops.has_border(mesh.vertices, mesh.faces),
-        ),
+        mesh=refinement.source.mesh,
+        material=material,
         environment=Environment(coefficients=environment.coefficients.detach().cpu(), basis=environment.basis),
         cam_from_world=refinement.cam_from_world,
         exposure=fit.exposure.gains([view.exposure for view in source.capture.views]),
         provenance=figures,
     )
+
+
+def _material(fit: AppearanceFit, source: PixelSource) -> tuple[Material, float]:
+    """The maps of a finished fit on the mesh that it ended with, and the share of the charts that no photo shows."""
+    mesh, normals, rasterizer = source.mesh, source.normals, source.rasterizer
+    seen = seen_weight(torch.cat([own.uv for own in fit.under]), fit.maps.size)
+    ambient = (fit.shadows or shadows_of(mesh)).visibility.ambient
+    maps, unseen_share = _whole_maps(fit.maps, mesh, ambient, seen, rasterizer)
+    bent = fit.normals.tangent_map(mesh, normals, seen > SEEN, rasterizer) if fit.config.normal_map else None
+    material = Material(
+        base_color=maps[..., :3].contiguous(),
+        orm=maps[..., [5, 3, 4]],
+        normal=bent,
+        confidence=(seen / (seen + 4)).clamp(0, 1),
+        double_sided=mesh_ops.has_border(mesh.vertices, mesh.faces),
+    )
+    return material, unseen_share
 
 
 def _as_exposed(source: PixelSource, pixels: Pixels, config: AppearanceConfig) -> tuple[PixelSource, Pixels]:

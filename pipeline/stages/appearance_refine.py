@@ -94,6 +94,7 @@ class SourceRefinement:
                 self._collect(fit)
         if fit.step == self._vertex_step:
             steps, note = self._config.vertex_steps, "moving vertices to where the photos agree"
+            fit.under.clear()  # room for the photos; they are collected anew on the moved mesh
             found = VertexFit(fit, self.source, self._spared)
             self._take_mesh(found.run(steps, self._seed, lambda part: self._progress(part, note)), fit)
 

@@ -25,6 +25,7 @@ from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_pixels import MIN_COS, Pixels, PixelSource, image_scale, inner, photographed, pixels_of
 
 VIEW_PX = 80_000  # of a view that the object covers on average: as much as a mesh of some 100 000 triangles can use
+FRAME_PX = 400_000  # of a whole picture at most, however little of it the object covers
 STAY = 0.005  # as `outlines.STAY`: textures tell more of the surface than outlines do
 
 
@@ -59,7 +60,8 @@ class VertexFit:
         self._own_normals = vertex_normals(source.mesh.vertices, source.mesh.faces)
         capture, outlines = source.capture, []
         self._photos: list[_Photo] = []
-        scale = image_scale(capture, VIEW_PX * len(capture.views))
+        frame = max(view.camera.width * view.camera.height for view in capture.views)
+        scale = min(image_scale(capture, VIEW_PX * len(capture.views)), (FRAME_PX / frame) ** 0.5)
         for number, view in enumerate(capture.views):
             if number == spared:
                 continue
