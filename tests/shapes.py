@@ -44,6 +44,14 @@ def sphere(resolution=33, radius=1.0):
     return vertices, faces
 
 
+def box(low, high):
+    """A closed box, outwards."""
+    corners = torch.tensor([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=torch.float32)
+    corners = torch.tensor(low) + corners * (torch.tensor(high) - torch.tensor(low))
+    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    return corners, torch.tensor([f for a, b, c, d in quads for f in ([a, b, c], [a, c, d])])
+
+
 def area(vertices, faces):
     a, b, c = vertices[faces].unbind(1)
     return float(torch.linalg.cross(b - a, c - a).norm(dim=-1).sum() / 2)

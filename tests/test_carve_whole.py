@@ -14,20 +14,12 @@ from pipeline.raster.cpu.backend import CpuRasterizer
 from pipeline.raster.gbuffer import render_gbuffer
 from pipeline.scene import Capture, Mesh, View
 from pipeline.stages.geometry import carve
-from tests.shapes import camera_at
+from tests.shapes import box, camera_at
 from tests.stage_context import make_context, posed
 
 HALF, ROD, TOP = 0.5, 0.018, 0.9  # the rod is one and a half cells thick; thinner than one it falls to pieces
 PX, SAMPLES = 200, 4
 CELL = 1.5 / 64
-
-
-def box(low, high):
-    """A closed box, outwards."""
-    corners = torch.tensor([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=torch.float32)
-    corners = torch.tensor(low) + corners * (torch.tensor(high) - torch.tensor(low))
-    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
-    return corners, torch.tensor([f for a, b, c, d in quads for f in ([a, b, c], [a, c, d])])
 
 
 def block_with_a_rod():

@@ -10,8 +10,7 @@ from pipeline.outlines import OutlineFit, outline_of
 from pipeline.raster.cpu.backend import CpuRasterizer
 from pipeline.raster.gbuffer import render_gbuffer
 from pipeline.scene import Mesh
-from tests.shapes import cameras_around, grid, points
-from tests.test_carve_whole import box
+from tests.shapes import box, cameras_around, grid, points
 
 HALF, STEPS, SAMPLES = 0.72, 80, 4
 CELL = 2.6 / 24  # of the grid
