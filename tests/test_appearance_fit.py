@@ -37,8 +37,11 @@ def studio():
     return Environment(coefficients=0.5 + weight @ colors, basis="octahedral")
 
 
-def photograph(views=24, size_px=80, light=None, paints=(MATT, GLOSSY), distance=4.0):
-    """Pixels of the ball in six stripes, alternately of two paints, and the true values behind them."""
+def photograph(views=24, size_px=80, light=None, paints=(MATT, GLOSSY), distance=4.0, share=0.5):
+    """Pixels of the ball in six stripes, alternately of two paints, and the true values behind them.
+
+    `share` of the ball is of the second paint.
+    """
     normals, directions, shown = [], [], []
     for camera in cameras_around(views, distance=distance, size_px=size_px, focal_px=0.375 * distance * size_px):
         hits, along = (x[..., 0] for x in sphere_hits(camera))
@@ -49,7 +52,7 @@ def photograph(views=24, size_px=80, light=None, paints=(MATT, GLOSSY), distance
         directions.append(-rays[usable].float())
         shown.append(int(usable.sum()))
     normal, wo = torch.cat(normals), torch.cat(directions)
-    stripe = ((torch.atan2(normal[:, 0], normal[:, 2]) / math.pi + 1) * 3).long() % 2
+    stripe = ((torch.atan2(normal[:, 0], normal[:, 2]) / math.pi + 1) * 1.5 % 1 >= 1 - share).long()
     truth = torch.stack(paints)[stripe]
     color = shade(
         prefilter(studio() if light is None else light),

@@ -12,6 +12,8 @@ from tests.test_appearance_fit import CONFIG, CREAM, GLOSSY, GOLD, MATT, STEEL, 
 
 SMOOTH = torch.tensor([0.55, 0.22, 0.12, 0.15, 0.0])
 CHALK, SLATE = torch.tensor([0.55, 0.22, 0.12, 0.9, 0.0]), torch.tensor([0.12, 0.25, 0.5, 0.8, 0.0])
+COPPER = torch.tensor([0.85, 0.5, 0.35, 0.25, 1.0])
+WHITE, DARK = torch.tensor([0.85, 0.85, 0.83, 0.2, 0.0]), torch.tensor([0.04, 0.05, 0.06, 0.15, 0.0])
 IRON = torch.tensor([0.28, 0.27, 0.26, 0.55, 1.0])
 RED, LACQUER = torch.tensor([0.7, 0.08, 0.05, 0.4, 0.0]), torch.tensor([0.03, 0.03, 0.03, 0.15, 0.0])
 
@@ -59,6 +61,37 @@ def test_the_light_is_soft_only_where_nothing_depends_on_its_detail():
     assert soft.light == "sh" and soft.sharp_gain_db < 0  # measured -.003
     assert sharp.light == "octahedral" and sharp.sharp_gain_db > 1  # measured 7.7
     assert (soft.figures["sharp_light"], sharp.figures["sharp_light"]) == (0, 1)
+
+
+@pytest.mark.parametrize(("paint", "metal"), [(MATT, COPPER), (RED, STEEL)])
+def test_a_little_metal_beside_paint_is_tried_against_photos_set_aside(paint, metal):
+    """An eighth of it metal: a dielectric trial finds a light under which next to nothing speaks for metals."""
+    pixels, truth, _ = photograph(views=16, size_px=48, paints=(paint, metal), share=0.12)
+    start = choose_start(pixels, CONFIG, None, seed=0)
+    assert start.metal_in_places and not start.metal
+    assert start.left_with_metals > 0.93 and start.metals_gain_db > 0.3  # measured .5 to 1.4
+    fits = [AppearanceFit(pixels, CONFIG, texture_px=64, seed=0) for _ in range(2)]
+    for fit, in_places in zip(fits, (False, True), strict=True):
+        fit.begin_under(start.lights, metal_in_places=in_places)
+        for _ in range(CONFIG.steps):
+            fit.advance()
+    without, tried = ((fit.maps(pixels.uv)[:, 4] - truth[:, 4]).abs().mean() for fit in fits)
+    assert tried < without
+
+
+@pytest.mark.parametrize(("paints", "level"), [((WHITE, SMOOTH), 1.6), ((DARK, LACQUER), 1.2)])
+def test_a_fit_begins_under_a_light_about_as_bright_as_it_is(paints, level):
+    """Not one as much too bright as the object is brighter than the base colour at the start (white: 1.9)."""
+    pixels, _, _ = photograph(views=16, size_px=48, paints=paints)
+    start = choose_start(pixels, CONFIG, None, seed=0)
+    found = float(start.lights[0].environment.coefficients.detach().mean() / studio().coefficients.mean())
+    assert 0.8 < found < level  # measured 1.4 and 1.0
+
+
+def test_of_a_few_photos_none_is_set_aside():
+    pixels, _, _ = photograph(views=3, size_px=48)
+    start = choose_start(pixels, CONFIG, None, seed=0)
+    assert (start.metal, start.metal_in_places, start.metals_gain_db) == (False, False, None)
 
 
 @pytest.mark.parametrize("light", ["sh", "octahedral"])

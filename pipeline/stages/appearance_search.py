@@ -20,7 +20,7 @@ from pipeline.stages.appearance_pixels import Pixels
 
 ROUGHNESS = (0.12, 0.2, 0.3, 0.42, 0.56, 0.72, 0.9)
 METALLIC = (0.0, 0.25, 0.5, 0.75, 1.0)  # between the ends: texels that show both
-DIMMING = (1.0, 1.4, 2.0, 2.8, 4.0, 5.6)  # how many times darker than thought a light may be; 1 comes first
+DIMMING = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4, 4.0, 4.8, 5.6)  # how much darker a light may be
 SEARCH_PIXELS, CELL_PIXELS = (100_000, 400_000), 8  # the least and the most in all, and for each cell of the maps
 CHUNK = 65_536
 MIN_PIXELS = 2  # of a cell to take part
@@ -130,13 +130,22 @@ def left_with_metals(
 
 @torch.no_grad()
 def too_bright_by(
-    under: list[Pixels], lights: list[FittedLight], maps: TexturePyramid, shadows: Shadows | None
+    under: list[Pixels],
+    lights: list[FittedLight],
+    maps: TexturePyramid,
+    shadows: Shadows | None,
+    *,
+    metallic: tuple[float, ...],
 ) -> float:
-    """How many times darker than thought the light is where places may be metals; arguments as above."""
-    evidence = _evidence(under, lights, maps, shadows, metallic=(0.0, 1.0), dimming=DIMMING)
+    """How many times darker than thought the light is, each place as `metallic` as the best of the values told.
+
+    The other arguments are as `reconsider` takes them.
+    """
+    evidence = _evidence(under, lights, maps, shadows, metallic=metallic, dimming=DIMMING)
     base, error = _best_base(evidence.sums)
-    error = torch.where(_exist(base), error, torch.inf).amin((1, 2))
-    return DIMMING[int((error * evidence.count[:, None]).sum(0).argmin())]
+    if len(metallic) > 1:
+        error = torch.where(_exist(base), error, torch.inf)
+    return DIMMING[int((error.amin((1, 2)) * evidence.count[:, None]).sum(0).argmin())]
 
 
 def _evidence(

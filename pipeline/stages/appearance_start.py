@@ -1,16 +1,21 @@
 """Where an appearance fit starts: metal or not, and a sharp or a soft light, by small trials against the photos."""
 
+import copy
 import math
 from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
+from pipeline.color import srgb_from_linear
 from pipeline.config import AppearanceConfig
+from pipeline.metrics import psnr
 from pipeline.stages.appearance_fit import AppearanceFit
 from pipeline.stages.appearance_highlights import Highlights, measure_highlights
 from pipeline.stages.appearance_light import FittedLight, Shadows
-from pipeline.stages.appearance_pixels import Pixels
-from pipeline.stages.appearance_search import left_with_metals, too_bright_by
+from pipeline.stages.appearance_pixels import Pixels, occurring
+from pipeline.stages.appearance_search import METAL, left_with_metals, too_bright_by
 
 TRIAL_STEPS, TRIAL_PIXELS = 60, 300_000  # of each hypothesis, metal or not
 TRIAL_SCHEDULE = 267  # steps of the schedule that these steps begin
@@ -19,6 +24,11 @@ METAL_MUST_EXPLAIN = 0.85  # metals are rare: measured .43 for gold, 1.15 for a 
 BESIDE_PAINT = 0.9  # left with metals: steel with a label .79, dark iron .84; others .97 to 1, 17 % metal among them
 ALIKE = 1.2  # where highlights have the surface's colour, a trial need not be better: 1.03 of gold in fine relief
 COLORED, OWN_COLOR, CHANGE = 0.5, 0.75, 0.2  # of such: gold .87 and .91; worn leather .58, marble .52, wood -.33
+KINDS = ((0.0,), (0.0, 1.0))  # all dielectric, or metal in places
+BEGUN_STEPS, SPARED = 120, 4  # of fits that begin in one way or the other; of so many photos, one is set aside
+MUST_GAIN_DB = 0.1  # on these. Metals gain .13 to .44 where there are some, .08 in paint, -.01 leather, .03 marble
+LEAST_METAL = 0.01  # of the pixels, that such a fit must end with: fits of paint that end alike differ by up to .14 dB
+DARKER, DARKER_AT_MOST = 1.3, 3  # a light may have to be darker than closed forms say, by this factor, so many times
 HOPELESS, LATE = 2.0, 15  # ratio half-way that no metal has: gold .9, half steel 1.9; paint 1.8 to 2.5. Steps averaged
 BLURRED_DEGREE = 2  # what matt surfaces show of a light (Ramamoorthi and Hanrahan 2001)
 
@@ -31,9 +41,12 @@ class Start:
         metal: Whether the object is metal all over.
         metal_in_places: Whether it is metal beside paint.
         light: "sh" or "octahedral".
-        lights: What the trial that was chosen found of each light; none where nothing was tried.
+        lights: What the trial that was chosen found of each light, as bright as was found since; none where nothing
+            was tried.
         sharp_gain_db: How much better the photos are explained by a sharp light than by the same one blurred; none
             where the settings had chosen.
+        metals_gain_db: How much better photos set aside are explained where places begin as metals; none where that
+            was not tried.
         left_with_metals: Error of dielectrics and metals side by side, of that of dielectrics alone; none where that
             was not looked for.
         own_color: How much of the surface's colour its highlights have; none where that was not looked for.
@@ -44,6 +57,7 @@ class Start:
     metal_in_places: bool = False
     lights: list[FittedLight] = field(default_factory=list)
     sharp_gain_db: float | None = None
+    metals_gain_db: float | None = None
     left_with_metals: float | None = None
     own_color: float | None = None
 
@@ -57,6 +71,7 @@ class Start:
         }
         found = {
             "sharp_gain_db": self.sharp_gain_db,
+            "metals_gain_db": self.metals_gain_db,
             "left_with_metals": self.left_with_metals,
             "own_color_of_highlights": self.own_color,
         }
@@ -74,11 +89,56 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
     """
     choosing = config.light == "auto" and not config.flash  # beside a flash, the light around is what is left over
     light = "octahedral" if config.light == "auto" else config.light
+    trials = _trials(pixels, replace(config, light=light), shadows, seed)
+    fit, metal, left, highlights = trials.fit(), False, None, None
+    if config.metal_search:
+        other = trials.fit(metal=True)
+        unexplained = _compare(other, fit)
+        if not config.flash:
+            left = left_with_metals(fit.under, fit.lights, fit.maps, shadows)
+            highlights = measure_highlights(pixels) if METAL_MUST_EXPLAIN <= unexplained < ALIKE else None
+        golden = highlights is not None and _golden(highlights)
+        metal = golden or unexplained < min(METAL_MUST_EXPLAIN, 1.0 if left is None else left)
+        fit = other if metal else fit
+    elif choosing:
+        _losses(fit, TRIAL_STEPS)
+    start = Start(
+        metal=metal,
+        light=light,
+        lights=fit.lights if fit.step else [],
+        left_with_metals=left,
+        own_color=None if highlights is None else highlights.own_color,
+    )
+    if left is not None and not metal:
+        start, fit = _with_metals_or_not(start, left, fit, trials)
+    if choosing:
+        gain = sharpness_gain_db(fit)
+        start = replace(start, light="octahedral" if gain > 0 else "sh", sharp_gain_db=gain)
+    return start
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Trials:
+    """What small fits take: some of the pixels, settings of their own, shadows and the seed."""
+
+    pixels: Pixels
+    config: AppearanceConfig
+    shadows: Shadows | None
+    seed: int
+    begun_steps: int
+
+    def fit(self, *, metal: bool = False) -> AppearanceFit:
+        size = self.config.texture_px
+        return AppearanceFit(
+            self.pixels, self.config, texture_px=size, seed=self.seed, shadows=self.shadows, metal=metal
+        )
+
+
+def _trials(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | None, seed: int) -> _Trials:
     generator = torch.Generator().manual_seed(seed)
-    some = pixels.batch(torch.randperm(len(pixels), generator=generator)[:TRIAL_PIXELS].to(pixels.uv.device))
+    some = torch.randperm(len(pixels), generator=generator)[:TRIAL_PIXELS].to(pixels.uv.device)
     small = replace(
         config,
-        light=light,
         steps=TRIAL_SCHEDULE,
         metallic_from=1.0,
         roughness_prior=0.0,
@@ -89,39 +149,106 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
         learning_rate_maps=TRIAL_MAPS_RATE,
         learning_rate_light=TRIAL_LIGHT_RATE,
     )
-
-    def trial(metal: bool) -> AppearanceFit:
-        return AppearanceFit(some, small, texture_px=small.texture_px, seed=seed, shadows=shadows, metal=metal)
-
-    fit, metal, left, highlights = trial(metal=False), False, None, None
-    if config.metal_search:
-        other = trial(metal=True)
-        unexplained = _compare(other, fit)
-        if not config.flash:
-            left = left_with_metals(fit.under, fit.lights, fit.maps, shadows)
-            highlights = measure_highlights(pixels) if METAL_MUST_EXPLAIN <= unexplained < ALIKE else None
-        golden = highlights is not None and _golden(highlights)
-        metal = golden or unexplained < min(METAL_MUST_EXPLAIN, 1.0 if left is None else left)
-        fit = other if metal else fit
-    elif choosing:
-        _losses(fit, TRIAL_STEPS)
-    own_color = None if highlights is None else highlights.own_color
-    start = Start(
-        metal=metal,
-        light=light,
-        lights=fit.lights if fit.step else [],
-        metal_in_places=not metal and left is not None and left < BESIDE_PAINT,
-        left_with_metals=left,
-        own_color=own_color,
+    return _Trials(
+        pixels=pixels.batch(some),
+        config=small,
+        shadows=shadows,
+        seed=seed,
+        begun_steps=min(BEGUN_STEPS, config.steps),
     )
-    if choosing:
-        gain = sharpness_gain_db(fit)
-        start = replace(start, light="octahedral" if gain > 0 else "sh", sharp_gain_db=gain)
-    if start.metal_in_places:
-        times = too_bright_by(fit.under, fit.lights, fit.maps, shadows)
-        for found in fit.lights:
-            found.dim(times)
-    return start
+
+
+def _with_metals_or_not(start: Start, left: float, fit: AppearanceFit, trials: _Trials) -> tuple[Start, AppearanceFit]:
+    """How bright the light is and whether places begin as metals; and a fit that began so.
+
+    The light of a dielectric trial is too bright or too dark by what the object is darker or brighter than the base
+    colour that all began with. Closed forms tell by how much, but are misled by the blur of such a light: where they
+    do not find metals for certain, half of that is taken, and photos that no trial learns from decide on the rest.
+
+    Args:
+        start: What is known of the start.
+        left: Error of dielectrics and metals side by side, of that of dielectrics alone.
+        fit: The dielectric trial.
+        trials: What new fits take.
+    """
+    certain, spared, steps = left < BESIDE_PAINT, _spared(trials.pixels), trials.begun_steps
+    config = replace(trials.config, steps=steps, metallic_from=0.0, metal_search=False, exposure="off")
+    learning = replace(trials, pixels=trials.pixels.batch(~spared), config=config)
+
+    def begun(in_places: bool, times: float | None = None) -> _Begun:
+        if times is None:
+            times = too_bright_by(fit.under, fit.lights, fit.maps, trials.shadows, metallic=KINDS[in_places])
+            times = times if certain else math.sqrt(times)
+        lights, other = _dimmed(start.lights, times), learning.fit()
+        other.begin_under(lights, metal_in_places=in_places)
+        _losses(other, steps)
+        explained = _explained_db(other, trials.pixels.batch(spared))
+        return _Begun(fit=other, lights=lights, times=times, explained_db=explained)
+
+    best, gain = begun(certain), None
+    if bool(spared.any()):
+        if not certain:
+            other = begun(in_places=True)
+            gain = other.explained_db - best.explained_db
+            if gain > MUST_GAIN_DB and other.metal_share > LEAST_METAL:
+                best = other
+        for _ in range(DARKER_AT_MOST):
+            other = begun(best.fit.metal_in_places, best.times * DARKER)
+            if other.explained_db < best.explained_db + MUST_GAIN_DB:
+                break
+            best = other
+    in_places = best.fit.metal_in_places
+    return replace(start, metal_in_places=in_places, lights=best.lights, metals_gain_db=gain), best.fit
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Begun:
+    """A fit that went on for a while under a light so many times darker than a trial's, and what it explains."""
+
+    fit: AppearanceFit
+    lights: list[FittedLight]
+    times: float
+    explained_db: float
+
+    @property
+    def metal_share(self) -> float:
+        """Of the surface that the fit learns from."""
+        uv = torch.cat([pixels.uv for pixels in self.fit.under])
+        return float((self.fit.maps(uv)[:, 4] > METAL).float().mean())
+
+
+def _dimmed(lights: list[FittedLight], times: float) -> list[FittedLight]:
+    """Copies of lights, so many times darker."""
+    lights = copy.deepcopy(lights)
+    for light in lights:
+        light.dim(times)
+    return lights
+
+
+def _spared(pixels: Pixels) -> Bool[Tensor, "pixels"]:
+    """Which pixels are of every fourth photo under each light."""
+    spared = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.uv.device)
+    if pixels.view is not None:
+        for own in _of_lights(pixels):
+            spared |= own & torch.isin(pixels.view, occurring(pixels.view[own])[SPARED - 1 :: SPARED])
+    return spared
+
+
+def _of_lights(pixels: Pixels) -> list[Bool[Tensor, "pixels"]]:
+    """Which pixels were photographed under each light."""
+    if pixels.light_index is None:
+        return [torch.ones(len(pixels), dtype=torch.bool, device=pixels.uv.device)]
+    return [pixels.light_index == k for k in occurring(pixels.light_index)]
+
+
+def _explained_db(fit: AppearanceFit, pixels: Pixels) -> float:
+    """PSNR in dB, in sRGB, of pixels of any light by a fit that has not learned from them; of none, not a number."""
+    if len(pixels) == 0:
+        return math.nan
+    under = [pixels.batch(own) for own in _of_lights(pixels)]
+    colors = torch.cat([own.exposed(fit.look(own).color) for own in under])
+    target = torch.cat([own.target for own in under])
+    return psnr(srgb_from_linear(colors).clamp(0, 1), srgb_from_linear(target))
 
 
 def _compare(metal: AppearanceFit, dielectric: AppearanceFit) -> float:
