@@ -26,7 +26,7 @@ from pipeline.stages.appearance_pixels import MIN_COS, Pixels, PixelSource, imag
 
 VIEW_PX = 80_000  # of a view that the object covers on average: as much as a mesh of some 100 000 triangles can use
 FRAME_PX = 400_000  # of a whole picture at most, however little of it the object covers
-STAY = 0.005  # as `outlines.STAY`: textures tell more of the surface than outlines do
+STAY = 0.008  # as `outlines.STAY`: textures tell more of the surface than outlines do; .005 lets a radio swell
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
