@@ -174,4 +174,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {light}, {asset.provenance['photo_psnr']:.1f} dB against the photos{told}"
 
 
-STAGE = Stage(name="appearance", version=19, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=20, compute=fit_appearance, save=_save, load=_load, summary=_summary)

@@ -27,6 +27,7 @@ COLORED, OWN_COLOR, CHANGE = 0.5, 0.75, 0.2  # of such: gold .87 and .91; worn l
 KINDS = ((0.0,), (0.0, 1.0))  # all dielectric, or metal in places
 BEGUN_STEPS, SPARED = 120, 4  # of fits that begin in one way or the other; of so many photos, one is set aside
 MUST_GAIN_DB = 0.1  # on these. Metals gain .18 to .41 where there are some, .04 in paint, -.01 leather, .03 marble
+ALL_METAL_YIELDS_DB = 0.3  # gold .06; half steel, half red 2.0, an eighth steel 1.2, one white glaze 8, one cream 3
 LEAST_METAL = 0.01  # of the pixels, that such a fit must end with: fits of paint that end alike differ by up to .14 dB
 DARKER, DARKER_AT_MOST = 1.3, 3  # a light may have to be darker than closed forms say, by this factor, so many times
 HOPELESS, LATE = 2.0, 15  # ratio half-way that no metal has: gold .9, half steel 1.9; paint 1.8 to 2.5. Steps averaged
@@ -83,34 +84,39 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
 
     Each hypothesis is fitted, small and briefly, with a light of its own: a wrong choice cannot be undone later, as
     the light of a dielectric that mirrors 4 % is ten times too bright for a metal. With paint beside the metal it is
-    too bright for both, which shows where places may be either (`left_with_metals`). A light counts as soft
+    too bright for both, which shows where places may be either (`left_with_metals`). Metal all over also mirrors what
+    one bright glaze scatters under a light that is too bright: unless highlights of its own colour speak for it, it
+    must stand against the others on photos set aside, once their light is as bright as it is. A light counts as soft
     when the photos are explained no worse once it is blurred: matt balls have -.003 dB, a painted cabinet, which a
     soft light costs 4 dB relit, 1.1, a leather helmet .03, glossy objects up to 7.7.
     """
     choosing = config.light == "auto" and not config.flash  # beside a flash, the light around is what is left over
     light = "octahedral" if config.light == "auto" else config.light
     trials = _trials(pixels, replace(config, light=light), shadows, seed)
-    fit, metal, left, highlights = trials.fit(), False, None, None
+    fit, metal, left, highlights, contest = trials.fit(), False, None, None, None
     if config.metal_search:
         other = trials.fit(metal=True)
         unexplained = _compare(other, fit)
         if not config.flash:
             left = left_with_metals(fit.under, fit.lights, fit.maps, shadows)
-            highlights = measure_highlights(pixels) if METAL_MUST_EXPLAIN <= unexplained < ALIKE else None
+            highlights = measure_highlights(pixels) if unexplained < ALIKE else None
         golden = highlights is not None and _golden(highlights)
         metal = golden or unexplained < min(METAL_MUST_EXPLAIN, 1.0 if left is None else left)
-        fit = other if metal else fit
+        if left is not None and not golden:
+            contest = _contest(fit, other if metal else None, left, trials)
+            metal = contest.best.fit.metal
+        fit = contest.best.fit if contest is not None else other if metal else fit
     elif choosing:
         _losses(fit, TRIAL_STEPS)
     start = Start(
         metal=metal,
         light=light,
-        lights=fit.lights if fit.step else [],
+        metal_in_places=fit.metal_in_places,
+        lights=[] if fit.step == 0 else fit.lights if contest is None else contest.best.lights,
+        metals_gain_db=None if contest is None else contest.metals_gain_db,
         left_with_metals=left,
         own_color=None if highlights is None else highlights.own_color,
     )
-    if left is not None and not metal:
-        start, fit = _with_metals_or_not(start, left, fit, trials)
     if choosing:
         gain = sharpness_gain_db(fit)
         start = replace(start, light="octahedral" if gain > 0 else "sh", sharp_gain_db=gain)
@@ -158,49 +164,6 @@ def _trials(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | None, s
     )
 
 
-def _with_metals_or_not(start: Start, left: float, fit: AppearanceFit, trials: _Trials) -> tuple[Start, AppearanceFit]:
-    """How bright the light is and whether places begin as metals; and a fit that began so.
-
-    The light of a dielectric trial is too bright or too dark by what the object is darker or brighter than the base
-    colour that all began with. Closed forms tell by how much, but are misled by the blur of such a light: where they
-    do not find metals for certain, the square root is taken, and photos that they do not learn from tell the rest.
-
-    Args:
-        start: What is known of the start.
-        left: Error of dielectrics and metals side by side, of that of dielectrics alone.
-        fit: The dielectric trial.
-        trials: What new fits take.
-    """
-    certain, spared, steps = left < BESIDE_PAINT, _spared(trials.pixels), trials.begun_steps
-    config = replace(trials.config, steps=steps, metallic_from=0.0, metal_search=False, exposure="off")
-    learning = replace(trials, pixels=trials.pixels.batch(~spared), config=config)
-
-    def begun(in_places: bool, times: float | None = None) -> _Begun:
-        if times is None:
-            times = too_bright_by(fit.under, fit.lights, fit.maps, trials.shadows, metallic=KINDS[in_places])
-            times = times if certain else math.sqrt(times)
-        lights, other = _dimmed(start.lights, times), learning.fit()
-        other.begin_under(lights, metal_in_places=in_places)
-        _losses(other, steps)
-        explained = _explained_db(other, trials.pixels.batch(spared))
-        return _Begun(fit=other, lights=lights, times=times, explained_db=explained)
-
-    best, gain = begun(certain), None
-    if bool(spared.any()):
-        if not certain:
-            other = begun(in_places=True)
-            gain = other.explained_db - best.explained_db
-            if gain > MUST_GAIN_DB and other.metal_share > LEAST_METAL:
-                best = other
-        for _ in range(DARKER_AT_MOST):
-            other = begun(best.fit.metal_in_places, best.times * DARKER)
-            if other.explained_db < best.explained_db + MUST_GAIN_DB:
-                break
-            best = other
-    in_places = best.fit.metal_in_places
-    return replace(start, metal_in_places=in_places, lights=best.lights, metals_gain_db=gain), best.fit
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Begun:
     """A fit that went on for a while under a light so many times darker than a trial's, and what it explains."""
@@ -215,6 +178,61 @@ class _Begun:
         """Of the surface that the fit learns from."""
         uv = torch.cat([pixels.uv for pixels in self.fit.under])
         return float((self.fit.maps(uv)[:, 4] > METAL).float().mean())
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Contest:
+    """The fit that was begun best, and what metals in places gain; none where that was not tried."""
+
+    best: _Begun
+    metals_gain_db: float | None
+
+
+def _contest(fit: AppearanceFit, metal: AppearanceFit | None, left: float, trials: _Trials) -> _Contest:
+    """How bright the light is, and whether a fit begins as dielectric, with metals in places or as metal all over.
+
+    The light of a dielectric trial is too bright or too dark by what the object is darker or brighter than the base
+    colour that all began with. Closed forms tell by how much, but are misled by the blur of such a light: where they
+    do not find metals for certain, the square root is taken, and photos that they do not learn from tell the rest.
+
+    Args:
+        fit: The dielectric trial.
+        metal: The trial of metal all over, where that suits.
+        left: Error of dielectrics and metals side by side, of that of dielectrics alone.
+        trials: What new fits take.
+    """
+    certain, spared, steps = left < BESIDE_PAINT, _spared(trials.pixels), trials.begun_steps
+    config = replace(trials.config, steps=steps, metallic_from=0.0, metal_search=False, exposure="off")
+    learning = replace(trials, pixels=trials.pixels.batch(~spared), config=config)
+
+    def begun(trial: AppearanceFit, times: float, *, in_places: bool = False) -> _Begun:
+        lights, other = _dimmed(trial.lights, times), learning.fit(metal=trial.metal)
+        other.begin_under(lights, metal_in_places=in_places)
+        _losses(other, steps)
+        explained = _explained_db(other, trials.pixels.batch(spared))
+        return _Begun(fit=other, lights=lights, times=times, explained_db=explained)
+
+    def paint(*, in_places: bool) -> _Begun:
+        times = too_bright_by(fit.under, fit.lights, fit.maps, trials.shadows, metallic=KINDS[in_places])
+        return begun(fit, times if certain else math.sqrt(times), in_places=in_places)
+
+    best, gain = paint(in_places=certain), None
+    if bool(spared.any()):
+        if not certain:
+            other = paint(in_places=True)
+            gain = other.explained_db - best.explained_db
+            if gain > MUST_GAIN_DB and other.metal_share > LEAST_METAL:
+                best = other
+        for _ in range(DARKER_AT_MOST):
+            other = begun(fit, best.times * DARKER, in_places=best.fit.metal_in_places)
+            if other.explained_db < best.explained_db + MUST_GAIN_DB:
+                break
+            best = other
+    if metal is not None:
+        all_over = begun(metal, 1.0)
+        if not best.explained_db > all_over.explained_db + ALL_METAL_YIELDS_DB:  # nor where no photo was set aside
+            best = all_over
+    return _Contest(best=best, metals_gain_db=gain)
 
 
 def _dimmed(lights: list[FittedLight], times: float) -> list[FittedLight]:
