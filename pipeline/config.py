@@ -61,6 +61,9 @@ class GeometryConfig:
         stereo_px: Pixels of a photo that the object covers when photos are compared, on average.
         stereo_compared: Photos that each is compared with.
         stereo_sweeps: Passes over each photo, in which depths spread from pixel to pixel.
+        dmtet_steps: Steps in which signed distances near the surface then move to where it looks like the photos, with
+            material and light learned beside them (narrow-band DMTet); not for rig=flash. 0, the default, leaves them:
+            vertices that move later gain more (docs/ablation.md).
         max_faces: Triangle budget after decimation.
         outline_steps: Steps in which vertices then move to where the mesh has the outlines of the masks; 0 leaves the
             corners that the grid has cut.
@@ -68,8 +71,8 @@ class GeometryConfig:
             takes the share that the masks stage measured.
         min_component: Separate parts smaller than this share of the largest one's volume are dropped.
         joint_steps: Steps of the joint fit; it goes through the same schedule whatever their number.
-        joint_batch_views: Photos that each of these steps compares.
-        joint_px: Pixels along the longer side of the photos that it compares.
+        joint_batch_views: Photos that each of these steps, or of `dmtet_steps`, compares.
+        joint_px: Pixels along the longer side of the photos that these compare.
     """
 
     mesh: str | None = None
@@ -80,6 +83,7 @@ class GeometryConfig:
     stereo_px: int = 50_000
     stereo_compared: int = 5
     stereo_sweeps: int = 3
+    dmtet_steps: int = 0
     max_faces: int = 100_000
     outline_steps: int = 150
     dissent: float | None = None
@@ -99,6 +103,7 @@ class GeometryConfig:
         require(self, "stereo_px", low=1000, high=10_000_000)
         require(self, "stereo_compared", low=2, high=32)
         require(self, "stereo_sweeps", low=1, high=32)
+        require(self, "dmtet_steps", low=0, high=1e6)
         require(self, "max_faces", low=100, high=5_000_000)
         require(self, "outline_steps", low=0, high=100_000)
         if self.dissent is not None:
@@ -272,6 +277,11 @@ class RunConfig:
     unwrap: UnwrapConfig = field(default_factory=UnwrapConfig)
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+
+    def __post_init__(self) -> None:
+        """Check what sections ask of each other."""
+        if self.appearance.flash and self.geometry.dmtet_steps > 0:
+            raise UsageError("geometry.dmtet_steps takes a light that stands still, not a flash", remedy="leave it at 0")
 
 
 _PATH_KEYS = ("geometry.mesh=",)  # taken as they are: Hydra's grammar breaks on commas, brackets, blanks and "="

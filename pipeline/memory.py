@@ -31,6 +31,7 @@ CHILD_PHOTO, PHOTO, FEATURES = 46, 24, 20  # bytes a pixel of a photo that is ju
 MASK, MADE_MASK = 20, 95  # bytes a pixel of a mask that came along, and of one that is made
 STEREO, GRID = 150, 100  # bytes a pixel that is compared, and a grid point
 JOINT_PHOTO, JOINT_BATCH, JOINT_GRID = 20, 400, 4000  # of the joint fit: bytes a pixel kept, of a batch, a grid point
+BAND_GRID = 200  # of narrow-band DMTet, which keeps photos as the joint fit does: bytes a grid point
 FITTED, BATCH, TEXEL, VERTEX = 160, 2500, 400, 13_000  # bytes a pixel fitted, of a batch, a texel, a vertex' visibility
 LIT_VERTICES, EXPORTED, RENDERED = 60_000, 150, 170  # of the renders: vertices at most, bytes a texel and a pixel
 RENDER_PX = 2048**2
@@ -147,10 +148,12 @@ def needs(config: RunConfig, load: Load) -> dict[str, int]:
 def _shaping(config: GeometryConfig, load: Load) -> int:
     """Bytes that finding the shape needs, besides a photo."""
     grid = config.grid_resolution**3
+    kept, batch = load.photos * JOINT_PHOTO, config.joint_batch_views * JOINT_BATCH
+    drawn = (kept + batch) * config.joint_px**2
     if config.method == "joint":
-        kept, batch = load.photos * JOINT_PHOTO, config.joint_batch_views * JOINT_BATCH
-        return (kept + batch) * config.joint_px**2 + JOINT_GRID * grid
-    return load.photos * STEREO * config.stereo_px + GRID * grid
+        return drawn + JOINT_GRID * grid
+    stereo = load.photos * STEREO * config.stereo_px
+    return GRID * grid + (stereo if config.dmtet_steps == 0 else max(stereo, drawn + BAND_GRID * grid))
 
 
 def plan(config: RunConfig, load: Load) -> Plan:

@@ -122,3 +122,8 @@ def test_the_rig_is_a_group_of_its_own() -> None:
     assert not config.load([]).appearance.flash
     with pytest.raises(UsageError, match=r"poses.rig='carousel' is not one of handheld, turntable"):
         config.load(["poses.rig=carousel"])
+
+
+def test_a_surface_does_not_move_by_a_light_that_moves() -> None:
+    assert "takes a light that stands still, not a flash" in refusal("rig=flash", "geometry.dmtet_steps=100")
+    assert config.load(["geometry.dmtet_steps=100"]).geometry.dmtet_steps == 100

@@ -36,6 +36,8 @@ def photos_of_ball(views: int = 12, size: int = 32) -> Photos:
         known=torch.ones_like(alpha),
         K=torch.stack([camera.K for camera in cameras]),
         cam_from_world=torch.stack([camera.cam_from_world for camera in cameras]),
+        light_from_world=torch.eye(3).expand(views, 3, 3),
+        light_index=torch.zeros(views, dtype=torch.long),
     )
 
 

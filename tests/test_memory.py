@@ -32,6 +32,13 @@ def test_photos_of_24_megapixels_fit_into_8_gib_at_every_quality() -> None:
     assert plan(draft, LARGE).config == draft  # as it is
 
 
+def test_moving_the_surface_of_a_fine_grid_is_planned_for() -> None:
+    without, moved = (
+        needs(settings("quality=final", f"geometry.dmtet_steps={steps}"), SMALL)["geometry"] for steps in (0, 9)
+    )
+    assert moved > without + GIB  # 64 bytes of material, gradient and moments at each of 257 x 257 x 257 points
+
+
 def test_what_does_not_fit_is_lowered_and_told() -> None:
     wanted = settings("runtime.max_memory=4GiB")
     planned = plan(wanted, LARGE)

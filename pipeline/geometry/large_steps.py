@@ -16,14 +16,13 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from pipeline.geometry.mesh_ops import face_normals
+from pipeline.geometry.uniform_steps import UniformSteps
 
 STIFFNESS = 5.0
 VIEWS_A_STEP = 2
 RATE, SLOWER_FROM, SLOWER = 0.1, 0.6, 0.3  # of the mean edge; from that share of the steps on by that factor
 FREE_WAY = 0.02  # mean edges, below which the cost of having moved is quadratic
-BETAS = (0.9, 0.95)  # of the mean gradient and of its mean square
 STIFFEST = 1e4  # weight of an edge, for the matrix' sake: that of one of a hundredth of the mean
-CLIPPED = 3.0  # times the root mean square of all gradients: a vertex never gets a longer step than one of these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +89,6 @@ def _without_turned_faces(
 class LargeSteps:
     """How far each vertex has moved, and the steps that move it further.
 
-    Steps are in proportion to the gradient, of all vertices alike: Adam's own scale for each vertex would turn the
-    noise of vertices that nothing speaks of into motion.
-
     Attributes:
         edge: Mean length of an edge.
 
@@ -111,7 +107,7 @@ class LargeSteps:
         ordering = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
         self._factors = splu(matrix, **ordering)
         self._way = torch.zeros(count, 3)  # u
-        self._mean, self._square, self._steps = torch.zeros(count, 3), 0.0, 0
+        self._steps = UniformSteps(self._way)
 
     @property
     def offset(self) -> Float[Tensor, "vertices 3"]:
@@ -125,13 +121,7 @@ class LargeSteps:
             gradient: On any device.
             rate: Length along an axis of the longest steps, world units.
         """
-        own = self._solve(gradient.detach().cpu())
-        self._steps += 1
-        self._mean = BETAS[0] * self._mean + (1 - BETAS[0]) * own
-        self._square = BETAS[1] * self._square + (1 - BETAS[1]) * float(own.square().mean())
-        mean = self._mean / (1 - BETAS[0] ** self._steps)
-        rms = (self._square / (1 - BETAS[1] ** self._steps)) ** 0.5
-        self._way -= rate * (mean / max(CLIPPED * rms, 1e-30)).clamp(-1, 1)
+        self._way -= rate * self._steps.after(self._solve(gradient.detach().cpu()))
 
     def _solve(self, right: Float[Tensor, "vertices 3"]) -> Float[Tensor, "vertices 3"]:
         return torch.from_numpy(self._factors.solve(right.double().numpy())).float()

@@ -22,6 +22,7 @@ from pipeline.geometry.tet_grid import TetGrid, grid_in_box
 from pipeline.geometry.visual_hull import BAND, hull_sdf
 from pipeline.outlines import OutlineFit, outline_of
 from pipeline.scene import Asset, Capture, Mesh
+from pipeline.stages.geometry_dmtet import refine_distances
 from pipeline.stages.geometry_given import place_given
 from pipeline.stages.geometry_joint import fit_joint
 from pipeline.stages.geometry_stereo import carve_hollows
@@ -56,13 +57,13 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
     grid = grid_in_box(capture.object_box, resolution=config.grid_resolution)
     context.progress(0.1, f"carving {grid.shape[0]} x {grid.shape[1]} x {grid.shape[2]} points")
     dissent = capture.mask_dissent if config.dissent is None else config.dissent
-    sdf = _closed(hull_sdf(grid, cameras, distances, dissent=dissent, band=BAND * grid.spacing), grid.spacing)
-    if not bool((sdf < 0).any()):
+    hull = _closed(hull_sdf(grid, cameras, distances, dissent=dissent, band=BAND * grid.spacing), grid.spacing)
+    if not bool((hull < 0).any()):
         raise CaptureError(
             f"no point lies inside all {len(cameras)} masks", remedy="raise geometry.dissent, or check the masks"
         )
     context.progress(0.2, "extracting the surface")
-    vertices, faces, dropped = _surface(sdf, grid, config)
+    sdf, (vertices, faces, dropped) = hull, _surface(hull, grid, config)
     passes = 0 if not config.stereo else 1 if capture.outlined else PASSES_IN_BOX
     for index in range(passes):
         sdf = carve_hollows(
@@ -75,6 +76,10 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
             context=context,
             progress=partial(_pass_progress, context, index, passes),
         )
+        vertices, faces, dropped = _surface(_closed(sdf, grid.spacing), grid, config)
+    if config.dmtet_steps > 0:
+        progress = partial(_dmtet_progress, context)
+        sdf = refine_distances(capture, grid, sdf, hull, config, context, progress)
         vertices, faces, dropped = _surface(_closed(sdf, grid.spacing), grid, config)
     context.progress(0.85, "simplifying the surface")
     full = len(faces)
@@ -96,6 +101,11 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
 def _pass_progress(context: StageContext, index: int, passes: int, part: float, note: str) -> None:
     """Tell of a pass of stereo."""
     context.progress(0.3 + 0.55 * (index + part) / passes, note)
+
+
+def _dmtet_progress(context: StageContext, part: float, note: str) -> None:
+    """Tell of the fit of distances."""
+    context.progress(0.6 + 0.25 * part, note)
 
 
 def _outlined(

@@ -8,13 +8,12 @@ goes through the same schedule.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import grid_sample, normalize
+from torch.nn.functional import grid_sample
 
 from pipeline.config import GeometryConfig
 from pipeline.errors import CaptureError, UsageError
@@ -23,20 +22,18 @@ from pipeline.geometry import mesh_ops
 from pipeline.geometry.decimate import decimate
 from pipeline.geometry.flexicubes import WEIGHTS, FlexiCubes
 from pipeline.geometry.marching_tetrahedra import crossed_edges
-from pipeline.geometry.normals import vertex_normals
 from pipeline.geometry.tet_grid import grid_in_box
-from pipeline.losses import log_srgb_difference, sign_loss
+from pipeline.losses import sign_loss
 from pipeline.raster.gbuffer import clip_positions, depth_range
 from pipeline.runtime import Runtime
 from pipeline.scene import Camera, Capture, Environment, Mesh
 from pipeline.shading.prefilter import prefilter
-from pipeline.shading.shade import shade
 from pipeline.stages.geometry_joint_photos import Photos, read_photos
+from pipeline.stages.geometry_surface import Crossing, drawn, image_loss
 from pipeline.workspace import StageContext
 
 START_INSIDE = 0.1  # dmtet.py: values from -0.1 to 0.9, so that one point of ten is inside
 MAX_SHIFT = 1 / 2.1  # of a cell. dmtet.py: 2 / (grid_res * 2) tanh(deform), with cells of mesh_scale 2.1 / grid_res
-MIN_ROUGHNESS = 0.08  # train.py, ks_min
 START_LIGHT = 0.5  # train.py, create_trainable_env_rnd: scale 0, bias 0.5
 LIGHT_PX = 64  # octahedral; the original's cube map has 512 along an edge
 RATE_SHAPE, RATE_MATERIAL = 0.03, 0.01  # configs/nerf_*.json and nerd_*.json, learning_rate; the light has the latter
@@ -143,7 +140,7 @@ class JointFit:
         photos = self.photos.batch(drawn.to(self.sdf.device))
         background = torch.rand(photos.color.shape, generator=generator).to(self.sdf.device)
         surface = self._crossing()
-        image = self._render(surface, photos.camera, background)
+        image = self._drawn(surface, photos.camera, background)
         loss = image_loss(image, photos, background)
         part = self.step / self.config.joint_steps
         total = loss + self._priors(surface, part, coverage=float(photos.alpha.mean()))
@@ -175,7 +172,7 @@ class JointFit:
             seen[faces[raster.face_id[raster.mask].cpu().unique()]] = True
         return seen[faces].any(1)
 
-    def _crossing(self) -> "Crossing":
+    def _crossing(self) -> Crossing:
         """The surface between inner and outer points of the grid, with material interpolated like positions.
 
         Raises:
@@ -224,32 +221,13 @@ class JointFit:
         zyx = at.flip(1)[None, None, None]  # not a frame flip: grid_sample names the fastest axis first
         return grid_sample(volume, zyx, padding_mode="border", align_corners=True)[0, :, 0, 0].mT
 
-    def _render(
-        self, surface: "Crossing", camera: Camera, background: Float[Tensor, "views size size 3"]
+    def _drawn(
+        self, surface: Crossing, camera: Camera, background: Float[Tensor, "views size size 3"]
     ) -> Float[Tensor, "views size size 4"]:
-        """Antialiased linear colour over the background, and coverage."""
-        rasterizer, vertices, faces = self.runtime.rasterizer, surface.vertices, surface.faces
-        near, far = depth_range(self.bounds, camera)
-        clip = clip_positions(vertices, camera, near=near, far=far)
-        raster = rasterizer.rasterize(clip, faces, size_px=(camera.width, camera.height))
-        values = torch.cat([vertices, vertex_normals(vertices, faces), surface.material], 1)
-        shown = rasterizer.interpolate(values, raster, faces)[raster.mask]
-        wo = normalize(camera.camera_center.float()[raster.mask.nonzero()[:, 0]] - shown[:, :3], dim=-1)
-        normal = normalize(shown[:, 3:6], dim=-1)
-        seen_from_behind = ((normal * wo).sum(-1, keepdim=True) < 0).detach()
-        color = shade(
-            prefilter(Environment(coefficients=self.light, basis="octahedral")),
-            base_color=shown[:, 6:9],
-            roughness=MIN_ROUGHNESS + (1 - MIN_ROUGHNESS) * shown[:, 9],
-            metallic=shown[:, 10],
-            normal=torch.where(seen_from_behind, -normal, normal),  # render.py, two_sided_shading
-            wo=wo,
-        )
-        image = torch.cat([background, torch.zeros_like(background[..., :1])], -1)
-        image = image.index_put((raster.mask,), torch.cat([color, torch.ones_like(color[:, :1])], 1))
-        return rasterizer.antialias(image, raster, clip, faces)
+        light = prefilter(Environment(coefficients=self.light, basis="octahedral"))
+        return drawn(surface, camera, background, light=light, bounds=self.bounds, rasterizer=self.runtime.rasterizer)
 
-    def _priors(self, surface: "Crossing", part: float, *, coverage: float) -> Float[Tensor, ""]:
+    def _priors(self, surface: Crossing, part: float, *, coverage: float) -> Float[Tensor, ""]:
         """Weighted loss of a surface with needless parts, of uneven base colour and of light with a cast."""
         sign_weight = SIGN_WEIGHT + (LAST_SIGN_WEIGHT - SIGN_WEIGHT) * min(1.0, part / SIGN_UNTIL)
         smooth_weight = SMOOTH_WEIGHT * min(1.0, part / SMOOTH_FROM) * SMOOTH_DISTANCE * coverage
@@ -262,7 +240,7 @@ class JointFit:
             + self._unevenness(surface)
         )
 
-    def _unevenness(self, surface: "Crossing") -> Float[Tensor, ""]:
+    def _unevenness(self, surface: Crossing) -> Float[Tensor, ""]:
         """Weighted loss of FlexiCubes' vertices that lie off the middle of what they stand for; 0 with tetrahedra."""
         if surface.deviation is None:
             return self.sdf.new_zeros(())
@@ -293,39 +271,3 @@ class JointFit:
                 for key, value in saved.items()
                 if key.startswith(f"{name}.")
             }
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Crossing:
-    """A surface with its material, and what lies at the two ends of the edges of the grid that cross it.
-
-    Attributes:
-        faces: Triangles.
-        vertices: World units.
-        material: Base colour, roughness from the least to 1, and metallic, each in [0, 1].
-        sdf_ends: Signed values at the ends.
-        material_ends: Material at the ends.
-        deviation: How unevenly far FlexiCubes' vertices lie from the crossings that they stand for, world units.
-    """
-
-    faces: Int[Tensor, "faces 3"]
-    vertices: Float[Tensor, "vertices 3"]
-    material: Float[Tensor, "vertices 5"]
-    sdf_ends: Float[Tensor, "2 edges"]
-    material_ends: Float[Tensor, "2 edges 5"]
-    deviation: Float[Tensor, "dual"] | None = None
-
-
-def image_loss(
-    image: Float[Tensor, "views size size 4"], photos: Photos, background: Float[Tensor, "views size size 3"]
-) -> Float[Tensor, ""]:
-    """Squared difference of coverage, and absolute one of colour inside the masks (dmtet.py, tick; train.py, logl1).
-
-    Colours are compared over the same background, and where the photos are known.
-    """
-    coverage = (image[..., 3] - photos.alpha).square() * photos.known
-    inside = photos.alpha > 0  # elsewhere both sides are black
-    alpha = photos.alpha[inside][:, None]
-    target = torch.lerp(background[inside], photos.color[inside], alpha)
-    color = log_srgb_difference(image[inside][:, :3] * alpha, target * alpha)
-    return coverage.mean() + color.sum() / photos.alpha.numel()

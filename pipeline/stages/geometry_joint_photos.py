@@ -1,4 +1,4 @@
-"""The photos that the joint fit draws from: all of one size, in memory."""
+"""The photos that fits of a grid draw from: all of one size, in memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ class Photos:
         known: 1 where the photo is, 0 beyond its border.
         K: Intrinsics at this size, in pixels.
         cam_from_world: Poses.
+        light_from_world: How the world stands in the light of each photo, as on a turntable.
+        light_index: Under which of several lights each was taken.
     """
 
     color: Float[Tensor, "views size size 3"]
@@ -29,6 +31,8 @@ class Photos:
     known: Float[Tensor, "views size size"]
     K: Float[Tensor, "views 3 3"]
     cam_from_world: Float[Tensor, "views 4 4"]
+    light_from_world: Float[Tensor, "views 3 3"]
+    light_index: Int[Tensor, "views"]
 
     def batch(self, index: Int[Tensor, "batch"]) -> "Photos":
         """The photos at `index`."""
@@ -57,6 +61,14 @@ def read_photos(
         alpha = torch.from_numpy(mask).float()
         color = read_view_image(view, camera.width, camera.height).float().permute(2, 0, 1)
         pictures = (pad(color, beyond).permute(1, 2, 0), pad(alpha, beyond), pad(torch.ones_like(alpha), beyond))
-        rows.append((*pictures, camera.K, camera.cam_from_world))
-    color, alpha, known, K, pose = (torch.stack(column).to(device) for column in zip(*rows, strict=True))
-    return Photos(color=color, alpha=alpha, known=known, K=K, cam_from_world=pose)
+        rows.append((*pictures, camera.K, camera.cam_from_world, view.light_from_world[:3, :3].float()))
+    color, alpha, known, K, pose, turned = (torch.stack(column).to(device) for column in zip(*rows, strict=True))
+    return Photos(
+        color=color,
+        alpha=alpha,
+        known=known,
+        K=K,
+        cam_from_world=pose,
+        light_from_world=turned,
+        light_index=torch.tensor([view.light_index for view in capture.views], device=device),
+    )
