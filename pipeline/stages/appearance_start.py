@@ -85,8 +85,8 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
     Each hypothesis is fitted, small and briefly, with a light of its own: a wrong choice cannot be undone later, as
     the light of a dielectric that mirrors 4 % is ten times too bright for a metal. With paint beside the metal it is
     too bright for both, which shows where places may be either (`left_with_metals`). Metal all over also mirrors what
-    one bright glaze scatters under a light that is too bright: unless highlights of its own colour speak for it, it
-    must stand against the others on photos set aside, once their light is as bright as it is. A light counts as soft
+    one bright glaze scatters, under a light that is too bright: it must stand against the others on photos set aside,
+    once their light is as bright as it is. A light counts as soft
     when the photos are explained no worse once it is blurred: matt balls have -.003 dB, a painted cabinet, which a
     soft light costs 4 dB relit, 1.1, a leather helmet .03, glossy objects up to 7.7.
     """
@@ -99,7 +99,7 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
         unexplained = _compare(other, fit)
         if not config.flash:
             left = left_with_metals(fit.under, fit.lights, fit.maps, shadows)
-            highlights = measure_highlights(pixels) if unexplained < ALIKE else None
+            highlights = measure_highlights(pixels) if METAL_MUST_EXPLAIN <= unexplained < ALIKE else None
         golden = highlights is not None and _golden(highlights)
         metal = golden or unexplained < min(METAL_MUST_EXPLAIN, 1.0 if left is None else left)
         if left is not None and not golden:
