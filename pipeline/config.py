@@ -281,7 +281,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Check what sections ask of each other."""
         if self.appearance.flash and self.geometry.dmtet_steps > 0:
-            raise UsageError("geometry.dmtet_steps takes a light that stands still, not a flash", remedy="leave it at 0")
+            raise UsageError(
+                "geometry.dmtet_steps takes a light that stands still, not a flash", remedy="leave it at 0"
+            )
 
 
 _PATH_KEYS = ("geometry.mesh=",)  # taken as they are: Hydra's grammar breaks on commas, brackets, blanks and "="

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pipeline.shading.light_maps import sh_from_octahedral
+from pipeline.stages.appearance import settled
 from pipeline.stages.appearance_fit import AppearanceFit
-from pipeline.stages.appearance_start import choose_start, sharpness_gain_db
+from pipeline.stages.appearance_start import Start, choose_start, sharpness_gain_db
 from tests.test_appearance_fit import CONFIG, CREAM, GLOSSY, GOLD, MATT, STEEL, photograph, studio
 
 SMOOTH = torch.tensor([0.55, 0.22, 0.12, 0.15, 0.0])
@@ -124,3 +125,12 @@ def test_a_light_that_the_settings_name_is_taken(light):
     pixels, _, _ = photograph(views=2, size_px=24)
     start = choose_start(pixels, replace(CONFIG, light=light, metal_search=False), None, seed=0)
     assert (start.metal, start.light, start.sharp_gain_db, start.lights) == (False, light, None, [])
+
+
+def test_a_metal_tells_its_light_itself():
+    """All over: where there is paint as well, a radio, an axe and a camera lose by a light that may be rough."""
+    start = Start(metal=False, metal_in_places=True, light="sh")
+    metal = replace(start, metal=True, metal_in_places=False)
+    assert settled(CONFIG, start).light == "sh"
+    assert settled(CONFIG, start).light_smoothness == CONFIG.light_smoothness
+    assert settled(CONFIG, metal).light_smoothness < 0.5 * CONFIG.light_smoothness

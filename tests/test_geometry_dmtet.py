@@ -186,9 +186,9 @@ def test_the_light_stands_still_while_the_object_turns(photos: Photos) -> None:
 
 def test_each_step_takes_photos_of_one_light(photos: Photos) -> None:
     """Of two passes the second is half as bright."""
-    second = torch.arange(24) % 2
+    second = torch.arange(24) % 2  # numbered 0 and 2
     dimmed = photos.color * torch.where(second == 1, 0.5, 1.0)[:, None, None, None]
-    fit = make_fit(replace(photos, color=dimmed, light_index=second), replace(CONFIG, dmtet_steps=160))
+    fit = make_fit(replace(photos, color=dimmed, light_index=2 * second), replace(CONFIG, dmtet_steps=160))
     for _ in range(40):
         fit.advance()
     first, other = fit.lights.detach().exp().mean((1, 2))

@@ -23,11 +23,12 @@ from pipeline.stages.appearance_light import shadows_of
 from pipeline.stages.appearance_pixels import Pixels, PixelSource, hold_out, resolved_texture_px, spared_photo
 from pipeline.stages.appearance_preview import LivePreview
 from pipeline.stages.appearance_refine import SourceRefinement
-from pipeline.stages.appearance_start import choose_start
+from pipeline.stages.appearance_start import Start, choose_start
 from pipeline.workspace import Stage, StageContext
 
 MIN_PIXELS = 1000
 FAR_DEG, FAR_PCT = 0.5, 2.0  # of the camera that moved most: turn, and way as a share of the object's diagonal
+METAL_LIGHT = 0.2  # of the light's smoothness, under which a metal is: a gold head gains .2 to .5 dB in new light
 SEEN = 0.5  # photo pixels that a texel needs to count as seen
 
 
@@ -56,7 +57,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
     pixels, held_out = hold_out(pixels, spared)
     context.progress(0.15, "metal or not, sharp or soft light")
     start = choose_start(pixels, config, shadows, seed)
-    config = dataclasses.replace(config, light=start.light)
+    config = settled(config, start)
     fit = AppearanceFit(pixels, config, texture_px=texture_px, seed=seed, shadows=shadows, metal=start.metal)
     fit.held_out = held_out
     del pixels, held_out  # the fit has its own, in another order
@@ -89,6 +90,12 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
         exposure=fit.exposure.gains([view.exposure for view in source.capture.views]),
         provenance=figures,
     )
+
+
+def settled(config: AppearanceConfig, start: Start) -> AppearanceConfig:
+    """The settings that a fit's start leaves: the kind of its light, which a metal, as it shows it all, may roughen."""
+    smoothness = config.light_smoothness * (METAL_LIGHT if start.metal else 1.0)
+    return dataclasses.replace(config, light=start.light, light_smoothness=smoothness)
 
 
 def _material(fit: AppearanceFit, source: PixelSource) -> tuple[Material, float]:
@@ -174,4 +181,4 @@ def _summary(asset: Asset) -> str:
     return f"maps {size} x {size}, {light}, {asset.provenance['photo_psnr']:.1f} dB against the photos{told}"
 
 
-STAGE = Stage(name="appearance", version=20, compute=fit_appearance, save=_save, load=_load, summary=_summary)
+STAGE = Stage(name="appearance", version=21, compute=fit_appearance, save=_save, load=_load, summary=_summary)

@@ -30,10 +30,7 @@ from pipeline.stages.geometry_joint_photos import Photos, read_photos
 from pipeline.stages.geometry_surface import Crossing, drawn, image_loss
 from pipeline.workspace import StageContext
 
-STRIDES = (
-    2,
-    1,
-)  # of the grids on which the correction is fitted, in cells; from 4 on, all gets dents before hollows do
+STRIDES = (2, 1)  # of the grids of the correction, in cells; one of 4 dents everything before it hollows anything
 WARM_UP = 0.25  # share of the steps in which only material and light learn: before, any shape explains what they cannot
 BAND = 2.0  # cells of such a grid, from the surface to the farthest points that move
 RATE, SLOWER_FROM, SLOWER = 0.1, 0.6, 0.3  # of such a cell; slower from that share of a grid's steps on
@@ -70,7 +67,8 @@ def refine_distances(  # noqa: PLR0913  # one per input
         CaptureError: When the surface vanishes.
     """
     photos = read_photos(capture, size_px=config.joint_px, device=context.runtime.device, progress=progress)
-    trusted = capture.outlined and not (config.dissent or capture.mask_dissent)
+    dissent = capture.mask_dissent if config.dissent is None else config.dissent
+    trusted = capture.outlined and dissent == 0
     fit = BandFit(photos, grid, start, hull, config, context.runtime, hard=trusted)
     fit.run(context.folder / "dmtet.safetensors", progress)
     context.metrics.update(dmtet_loss_before=fit.first_loss, dmtet_loss=fit.recent_loss)
@@ -101,18 +99,17 @@ class BandFit:
         hard: bool,
     ) -> None:
         device = runtime.device
-        self.grid, self.config, self.runtime, self._hard = grid, config, runtime, hard
+        self.photos, self.grid, self.config, self.runtime, self._hard = photos, grid, config, runtime, hard
         self.start = start.float().to(device)
         self._least = hull.float().to(device) - OUTSIDE * grid.spacing
         self.step, self.first_loss, self.recent_loss = 0, 0.0, 0.0
         self.material = torch.tensor(START, device=device).repeat(start.numel(), 1).requires_grad_()
-        lights = int(photos.light_index.max()) + 1
-        self.lights = torch.full((lights, LIGHT_PX**2, 3), START_LIGHT, device=device).log().requires_grad_()
+        numbers, self._light_of = photos.light_index.unique(return_inverse=True)
+        self.lights = torch.full((len(numbers), LIGHT_PX**2, 3), START_LIGHT, device=device).log().requires_grad_()
         self._adam = Adam([self.material], rate=RATE_MATERIAL), Adam([self.lights], rate=RATE_LIGHT)
         last = torch.tensor(grid.shape) - 1
         ends = torch.stack([grid.origin, grid.origin + grid.spacing * last.to(grid.origin)])
         self._bounds = torch.cartesian_prod(*ends.float().to(device).mT)
-        self.photos = photos
         self._warm_up = round(WARM_UP * config.dmtet_steps)
         self.correction = self.start.new_zeros(level_shape(grid.shape, STRIDES[0]))
         self._enter(0)
@@ -136,7 +133,7 @@ class BandFit:
         if level != self.level:
             self._enter(level)
         generator = torch.Generator().manual_seed(self.runtime.seed * 1_000_003 + self.step)
-        own = (self.photos.light_index == self.step % len(self.lights)).nonzero()[:, 0]
+        own = (self._light_of == self.step % len(self.lights)).nonzero()[:, 0]
         some = torch.randperm(len(own), generator=generator)[: self.config.joint_batch_views]
         frozen = self.step < self._warm_up
         correction = self.correction.detach().requires_grad_(not frozen)
@@ -195,7 +192,7 @@ class BandFit:
             of_point=torch.arange(len(index), device=index.device),
             bounce=torch.zeros_like(index),
         )
-        light = self.lights[int(photos.light_index[0])].exp()
+        light = self.lights[self._light_of[index[0]]].exp()
         surface = self._crossing(distances)
         image = drawn(
             surface,
