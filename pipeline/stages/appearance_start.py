@@ -86,9 +86,10 @@ def choose_start(pixels: Pixels, config: AppearanceConfig, shadows: Shadows | No
     the light of a dielectric that mirrors 4 % is ten times too bright for a metal. With paint beside the metal it is
     too bright for both, which shows where places may be either (`left_with_metals`). Metal all over also mirrors what
     one bright glaze scatters, under a light that is too bright: it must stand against the others on photos set aside,
-    once their light is as bright as it is. A light counts as soft
-    when the photos are explained no worse once it is blurred: matt balls have -.003 dB, a painted cabinet, which a
-    soft light costs 4 dB relit, 1.1, a leather helmet .03, glossy objects up to 7.7.
+    once their light is as bright as it is.
+
+    A light counts as soft when the photos are explained no worse once it is blurred: matt balls have -.003 dB, a
+    painted cabinet, which a soft light costs 4 dB relit, 1.1, a leather helmet .03, glossy objects up to 7.7.
     """
     choosing = config.light == "auto" and not config.flash  # beside a flash, the light around is what is left over
     light = "octahedral" if config.light == "auto" else config.light
