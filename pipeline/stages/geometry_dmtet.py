@@ -7,6 +7,7 @@ gradients and all on one scale, and none to outside of the hull. Off by default:
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -99,7 +100,8 @@ class BandFit:
         hard: bool,
     ) -> None:
         device = runtime.device
-        self.photos, self.grid, self.config, self.runtime, self._hard = photos, grid, config, runtime, hard
+        self.photos, self.config, self.runtime, self._hard = photos, config, runtime, hard
+        self.grid = replace(grid, origin=grid.origin.float().to(device))
         self.start = start.float().to(device)
         self._least = hull.float().to(device) - OUTSIDE * grid.spacing
         self.step, self.first_loss, self.recent_loss = 0, 0.0, 0.0
@@ -107,9 +109,8 @@ class BandFit:
         numbers, self._light_of = photos.light_index.unique(return_inverse=True)
         self.lights = torch.full((len(numbers), LIGHT_PX**2, 3), START_LIGHT, device=device).log().requires_grad_()
         self._adam = Adam([self.material], rate=RATE_MATERIAL), Adam([self.lights], rate=RATE_LIGHT)
-        last = torch.tensor(grid.shape) - 1
-        ends = torch.stack([grid.origin, grid.origin + grid.spacing * last.to(grid.origin)])
-        self._bounds = torch.cartesian_prod(*ends.float().to(device).mT)
+        ends = torch.stack([self.grid.origin, self.grid.positions(torch.tensor([start.numel() - 1], device=device))[0]])
+        self._bounds = torch.cartesian_prod(*ends.mT)
         self._warm_up = round(WARM_UP * config.dmtet_steps)
         self.correction = self.start.new_zeros(level_shape(grid.shape, STRIDES[0]))
         self._enter(0)
@@ -218,7 +219,7 @@ class BandFit:
         sdf = distances.reshape(-1).index_select(0, both).reshape(2, count)
         material = torch.sigmoid(self.material.index_select(0, both))
         material = torch.cat([material, torch.zeros_like(material[:, :1])], 1).reshape(2, count, 5)
-        position = self.grid.positions(both).float().reshape(2, count, 3)
+        position = self.grid.positions(both).reshape(2, count, 3)
         t = (sdf[0] / (sdf[0] - sdf[1]))[:, None]
         return Crossing(
             faces=crossed.faces,
