@@ -104,6 +104,8 @@ class GeometryConfig:
         require(self, "stereo_compared", low=2, high=32)
         require(self, "stereo_sweeps", low=1, high=32)
         require(self, "dmtet_steps", low=0, high=1e6)
+        if self.dmtet_steps > 0 and (self.method != "hull" or self.mesh is not None):
+            raise UsageError("geometry.dmtet_steps moves the hull, which is not made here", remedy="set it to 0")
         require(self, "max_faces", low=100, high=5_000_000)
         require(self, "outline_steps", low=0, high=100_000)
         if self.dissent is not None:
@@ -175,7 +177,7 @@ class AppearanceConfig:
             blurrier light, never the other way around, so that fits end up too smooth.
         smoothness: Weight of the differences between neighbouring texels.
         white_light: Weight of the prior for a light without a colour cast.
-        light_smoothness: Weight of the differences between neighbouring texels of the light.
+        light_smoothness: Weight of the differences between neighbouring texels of the light; a fifth if all is metal.
         normal_map: Whether the asset gets a normal map: detail that the mesh lacks, as reflections show it.
         learning_rate_normals: Step of the normals (logits).
         normal_prior: Weight of the squares of how far normals bend away from the mesh's.

@@ -41,7 +41,11 @@ _KNOBS = {
     "ingest": (("runtime", "threads", 1),),
     "poses": (("runtime", "threads", 1),),
     "masks": (("runtime", "threads", 1),),
-    "geometry": (("geometry", "stereo_px", 5000), ("geometry", "grid_resolution", 65)),
+    "geometry": (
+        ("geometry", "stereo_px", 5000),
+        ("geometry", "joint_px", 128),
+        ("geometry", "grid_resolution", 65),
+    ),
     "appearance": (
         ("appearance", "max_pixels", 500_000),
         ("appearance", "batch_px", 8192),
@@ -169,7 +173,7 @@ def plan(config: RunConfig, load: Load) -> Plan:
         stage, need = max(needs(planned, load).items(), key=lambda item: item[1])
         if need <= limit:
             break
-        lowered = _lowered(planned, stage)
+        lowered = _lowered(planned, stage, load)
         if lowered is None:
             raise _refusal(stage, need, limit, load, auto=auto)
         planned = lowered
@@ -186,13 +190,16 @@ def _refusal(stage: str, need: int, limit: int, load: Load, *, auto: bool) -> Re
     )
 
 
-def _lowered(config: RunConfig, stage: str) -> RunConfig | None:
-    """The settings with the first of the stage's knobs that is not at its least value turned down by half."""
+def _lowered(config: RunConfig, stage: str, load: Load) -> RunConfig | None:
+    """The settings with the first of the stage's knobs that helps, and is not at its least, turned down by half."""
     for section, key, least in _KNOBS[stage]:
         part = getattr(config, section)
         value = getattr(part, key) or os.cpu_count() or 1
         if value > least:
-            return dataclasses.replace(config, **{section: dataclasses.replace(part, **{key: max(least, value // 2)})})
+            part = dataclasses.replace(part, **{key: max(least, value // 2)})
+            lowered = dataclasses.replace(config, **{section: part})
+            if needs(lowered, load)[stage] < needs(config, load)[stage]:
+                return lowered
     return None
 
 

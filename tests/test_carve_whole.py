@@ -1,6 +1,7 @@
 """The geometry stage on a block with a thin rod: flat faces come out flat, edges sharp, and the rod stays."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from pipeline.config import GeometryConfig
+from pipeline.errors import UsageError
 from pipeline.formats import images
 from pipeline.geometry import mesh_ops
 from pipeline.raster.cpu.backend import CpuRasterizer
@@ -89,3 +91,19 @@ def test_flat_faces_have_neither_dents_nor_bulges(carved):
 def test_corners_are_not_rounded(carved):
     corners = torch.tensor([[x, -HALF, z] for x in (-HALF, HALF) for z in (-HALF, HALF)])
     assert float(torch.cdist(corners, carved.vertices).amin(1).max()) < CELL
+
+
+def test_distances_may_move_by_the_photos_before(tmp_path, carved):
+    """A few steps, of which none makes more than a dent of the block."""
+    config = GeometryConfig(grid_resolution=65, max_faces=12_000, stereo=False, dmtet_steps=6, joint_px=64)
+    told: list[float] = []
+    context = dataclasses.replace(make_context(tmp_path / "stage")[0], progress=lambda part, note: told.append(part))
+    views = capture(tmp_path)
+    moved = carve(views, config, context)
+    assert context.metrics["dmtet_loss"] < context.metrics["dmtet_loss_before"]
+    assert mesh_ops.open_edges(moved.faces) == 0
+    assert mesh_ops.signed_volume(moved.vertices, moved.faces) == pytest.approx(1.0, abs=0.05)
+    assert not torch.equal(moved.vertices, carved.vertices)
+    assert all(later > sooner - 1e-9 for sooner, later in itertools.pairwise(told))
+    with pytest.raises(UsageError, match="needs masks with outlines"):
+        carve(dataclasses.replace(views, outlined=False), config, context)

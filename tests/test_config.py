@@ -124,6 +124,8 @@ def test_the_rig_is_a_group_of_its_own() -> None:
         config.load(["poses.rig=carousel"])
 
 
-def test_a_surface_does_not_move_by_a_light_that_moves() -> None:
+def test_distances_move_only_where_a_hull_is_made_and_the_light_stands_still() -> None:
     assert "takes a light that stands still, not a flash" in refusal("rig=flash", "geometry.dmtet_steps=100")
+    for other in ("geometry.method=joint", "geometry.mesh=a.glb"):
+        assert "moves the hull, which is not made here" in refusal(other, "geometry.dmtet_steps=100")
     assert config.load(["geometry.dmtet_steps=100"]).geometry.dmtet_steps == 100

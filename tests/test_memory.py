@@ -39,6 +39,14 @@ def test_moving_the_surface_of_a_fine_grid_is_planned_for() -> None:
     assert moved > without + GIB  # 64 bytes of material, gradient and moments at each of 257 x 257 x 257 points
 
 
+def test_what_would_not_help_is_not_lowered() -> None:
+    """The photos that are drawn, not those that stereo compares, are what this stage has no room for."""
+    wanted = settings("geometry.dmtet_steps=9", "geometry.joint_px=4096", "runtime.max_memory=6GiB")
+    planned = plan(wanted, SMALL).config.geometry
+    assert planned.stereo_px == wanted.geometry.stereo_px
+    assert planned.joint_px < wanted.geometry.joint_px
+
+
 def test_what_does_not_fit_is_lowered_and_told() -> None:
     wanted = settings("runtime.max_memory=4GiB")
     planned = plan(wanted, LARGE)

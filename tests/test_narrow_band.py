@@ -7,7 +7,7 @@ import torch
 
 from pipeline.geometry import mesh_ops
 from pipeline.geometry.marching_tetrahedra import marching_tetrahedra
-from pipeline.geometry.narrow_band import NarrowBand, level_shape, subdivided
+from pipeline.geometry.narrow_band import NarrowBand, level_shape, near_marked, subdivided
 from pipeline.geometry.tet_grid import TetGrid
 
 
@@ -37,6 +37,21 @@ def test_a_level_reaches_as_far_as_the_grid() -> None:
         assert stride * (count - 2) < points - 1 <= stride * (count - 1)
     fine = subdivided(torch.ones(level_shape((18, 9, 10), 4)), level_shape((18, 9, 10), 2))
     assert fine.shape == (10, 5, 6)
+
+
+def test_what_is_near_a_marked_point_is_found_on_a_coarser_grid() -> None:
+    marked = torch.zeros(18, 9, 10, dtype=torch.bool)
+    marked[17, 4, 1] = True
+    shape = level_shape((18, 9, 10), 2)
+    assert near_marked(marked, 2, 0).nonzero().tolist() == [[8, 2, 0], [8, 2, 1], [9, 2, 0], [9, 2, 1]]
+    near = near_marked(marked, 2, 1)
+    assert near.shape == shape == (10, 5, 6)
+    assert near.sum((1, 2)).tolist() == [0] * 7 + [
+        2,
+        7,
+        7,
+    ]  # those two and five beside them, in two layers; before, two
+    assert torch.equal(near_marked(marked, 1, 0), marked)
 
 
 def test_smoothing_spreads_within_the_band_alone_and_keeps_what_is_even() -> None:

@@ -5,6 +5,7 @@ import itertools
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import max_pool3d, pad
 
 _NEIGHBOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
@@ -27,6 +28,17 @@ def subdivided(values: Float[Tensor, "_ _ _"], shape: tuple[int, int, int]) -> F
         low, high = values[: nx - dx, : ny - dy, : nz - dz], values[dx:, dy:, dz:]
         fine[dx::2, dy::2, dz::2] = (low + high) / 2
     return fine[: shape[0], : shape[1], : shape[2]].contiguous()
+
+
+def near_marked(marked: Bool[Tensor, "nx ny nz"], stride: int, reach: int) -> Bool[Tensor, "cx cy cz"]:
+    """Points of the grid of `stride` times the spacing in a cell with a marked one, or up to `reach` edges from one."""
+    shape = level_shape((marked.shape[0], marked.shape[1], marked.shape[2]), stride)
+    x, y, z = (stride * (points - 1) + 1 - own for points, own in zip(shape, marked.shape, strict=True))
+    near = max_pool3d(pad(marked[None].float(), (0, z, 0, y, 0, x)), 2 * stride - 1, stride, stride - 1)
+    for _ in range(reach):
+        spread = [max_pool3d(near, [1 + 2 * i for i in axis], 1, list(axis)) for axis in _NEIGHBOURS]
+        near = torch.stack(spread).amax(0)
+    return near[0] > 0
 
 
 class NarrowBand:

@@ -94,7 +94,7 @@ def fit_appearance(capture: Capture, blank: Asset, config: AppearanceConfig, con
 
 def settled(config: AppearanceConfig, start: Start) -> AppearanceConfig:
     """The settings that a fit's start leaves: the kind of its light, which a metal, as it shows it all, may roughen."""
-    smoothness = config.light_smoothness * (METAL_LIGHT if start.metal else 1.0)
+    smoothness = config.light_smoothness * (METAL_LIGHT if start.metal and not config.flash else 1.0)
     return dataclasses.replace(config, light=start.light, light_smoothness=smoothness)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.config import GeometryConfig
-from pipeline.errors import CaptureError
+from pipeline.errors import CaptureError, UsageError
 from pipeline.formats.meshes import MeshFile
 from pipeline.formats.tensors import load_asset, save_asset
 from pipeline.formats.views import read_view_mask
@@ -46,8 +46,11 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
     """Carve the hull out of the object box, hollow it, drop specks and cavities, and decimate to the budget.
 
     Raises:
+        UsageError: When distances are to move by photos whose masks show no outline.
         CaptureError: When nothing is left inside all masks.
     """
+    if config.dmtet_steps > 0 and not capture.outlined:
+        raise UsageError("geometry.dmtet_steps needs masks with outlines", remedy="set it to 0, or give --masks")
     cameras, distances = [], []
     for index, view in enumerate(capture.views):
         context.progress(0.1 * index / len(capture.views), "distances to the outlines")
@@ -64,6 +67,7 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
         )
     context.progress(0.2, "extracting the surface")
     sdf, (vertices, faces, dropped) = hull, _surface(hull, grid, config)
+    span = 0.55 if config.dmtet_steps == 0 else 0.3  # of the progress, that stereo takes
     passes = 0 if not config.stereo else 1 if capture.outlined else PASSES_IN_BOX
     for index in range(passes):
         sdf = carve_hollows(
@@ -74,11 +78,11 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
             anywhere=index == 0 and not capture.outlined,
             config=config,
             context=context,
-            progress=partial(_pass_progress, context, index, passes),
+            progress=partial(_part_progress, context, 0.3 + span * index / passes, span / passes),
         )
         vertices, faces, dropped = _surface(_closed(sdf, grid.spacing), grid, config)
     if config.dmtet_steps > 0:
-        progress = partial(_dmtet_progress, context)
+        progress = partial(_part_progress, context, 0.3 + span, 0.55 - span)
         sdf = refine_distances(capture, grid, sdf, hull, config, context, progress)
         vertices, faces, dropped = _surface(_closed(sdf, grid.spacing), grid, config)
     context.progress(0.85, "simplifying the surface")
@@ -98,14 +102,9 @@ def carve(capture: Capture, config: GeometryConfig, context: StageContext) -> Me
     return Mesh(vertices=vertices, faces=faces, normals=filtered_normals(vertices, faces, reach=grid.spacing))
 
 
-def _pass_progress(context: StageContext, index: int, passes: int, part: float, note: str) -> None:
-    """Tell of a pass of stereo."""
-    context.progress(0.3 + 0.55 * (index + part) / passes, note)
-
-
-def _dmtet_progress(context: StageContext, part: float, note: str) -> None:
-    """Tell of the fit of distances."""
-    context.progress(0.6 + 0.25 * part, note)
+def _part_progress(context: StageContext, done: float, span: float, part: float, note: str) -> None:
+    """Tell of a part of the stage that begins when a share is done and takes so much more."""
+    context.progress(done + span * part, note)
 
 
 def _outlined(

@@ -3,7 +3,7 @@
 Shen et al. 2021, "Deep Marching Tetrahedra", without the network and from what masks and stereo have found. What is
 fitted is a correction of those distances, first on a grid of twice the spacing, which goes over into the next by exact
 subdivision, so that what the hull knows of thin parts stays. Only points near the surface move, along smoothed
-gradients and all on one scale, and none to outside of the hull. Off by default: docs/ablation.md tells why.
+gradients and all on one scale, and hardly out of the hull. Off by default: docs/ablation.md tells why.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from pipeline.config import GeometryConfig
 from pipeline.errors import CaptureError
 from pipeline.formats.tensors import load_checkpoint, save_checkpoint
 from pipeline.geometry.marching_tetrahedra import crossed_edges
-from pipeline.geometry.narrow_band import NarrowBand, level_shape, subdivided
+from pipeline.geometry.narrow_band import NarrowBand, level_shape, near_marked, subdivided
 from pipeline.geometry.tet_grid import TetGrid
 from pipeline.geometry.uniform_steps import UniformSteps
 from pipeline.losses import sign_loss, white_light_loss
@@ -33,7 +33,7 @@ from pipeline.workspace import StageContext
 
 STRIDES = (2, 1)  # of the grids of the correction, in cells; one of 4 dents everything before it hollows anything
 WARM_UP = 0.25  # share of the steps in which only material and light learn: before, any shape explains what they cannot
-BAND = 2.0  # cells of such a grid, from the surface to the farthest points that move
+BAND = 2  # cells of such a grid, from the surface to the farthest points that move
 RATE, SLOWER_FROM, SLOWER = 0.1, 0.6, 0.3  # of such a cell; slower from that share of a grid's steps on
 SMOOTHED = 8  # rounds, of the gradient
 OUTSIDE = 0.25  # cells: how far the surface may lie outside of the hull
@@ -59,7 +59,8 @@ def refine_distances(  # noqa: PLR0913  # one per input
         capture: Photos with masks.
         grid: The points of `start`.
         start: Signed distances, world units, negative inside.
-        hull: Those to the visual hull. Where every mask is trusted, nothing leaves it.
+        hull: Those to the visual hull. Nothing leaves it by more than `OUTSIDE` where every mask is trusted; else that
+            has a price.
         config: Steps, photos a step and their size.
         context: Takes the loss, where the surface began to move and at the end.
         progress: Told the share done and a note.
@@ -67,11 +68,15 @@ def refine_distances(  # noqa: PLR0913  # one per input
     Raises:
         CaptureError: When the surface vanishes.
     """
-    photos = read_photos(capture, size_px=config.joint_px, device=context.runtime.device, progress=progress)
+    photos = read_photos(
+        capture,
+        size_px=config.joint_px,
+        device=context.runtime.device,
+        progress=lambda part, note: progress(0.1 * part, note),
+    )
     dissent = capture.mask_dissent if config.dissent is None else config.dissent
-    trusted = capture.outlined and dissent == 0
-    fit = BandFit(photos, grid, start, hull, config, context.runtime, hard=trusted)
-    fit.run(context.folder / "dmtet.safetensors", progress)
+    fit = BandFit(photos, grid, start, hull, config, context.runtime, hard=dissent == 0)
+    fit.run(context.folder / "dmtet.safetensors", lambda part, note: progress(0.1 + 0.9 * part, note))
     context.metrics.update(dmtet_loss_before=fit.first_loss, dmtet_loss=fit.recent_loss)
     return fit.distances().cpu()
 
@@ -111,7 +116,7 @@ class BandFit:
         self._adam = Adam([self.material], rate=RATE_MATERIAL), Adam([self.lights], rate=RATE_LIGHT)
         ends = torch.stack([self.grid.origin, self.grid.positions(torch.tensor([start.numel() - 1], device=device))[0]])
         self._bounds = torch.cartesian_prod(*ends.mT)
-        self._warm_up = round(WARM_UP * config.dmtet_steps)
+        self._warm_up = max(1, round(WARM_UP * config.dmtet_steps))
         self.correction = self.start.new_zeros(level_shape(grid.shape, STRIDES[0]))
         self._enter(0)
 
@@ -162,11 +167,11 @@ class BandFit:
         shape = level_shape(self.grid.shape, STRIDES[level])
         if level > 0:
             self.correction = subdivided(self.correction, shape)
-        self.level, cell = level, STRIDES[level] * self.grid.spacing
-        near = self.start.new_zeros(shape, dtype=torch.bool)
-        there = (self.distances().abs() < BAND * cell)[tuple(slice(None, None, STRIDES[level]) for _ in shape)]
-        near[tuple(slice(points) for points in there.shape)] = there
-        self._band = NarrowBand(near)
+        self.level = level
+        crossed = crossed_edges(self.distances(), self.grid)
+        marked = torch.zeros(self.start.numel(), dtype=torch.bool, device=self.start.device)
+        marked[torch.cat([crossed.low, crossed.high])] = True  # distances farther away may be any
+        self._band = NarrowBand(near_marked(marked.reshape(self.start.shape), STRIDES[level], BAND))
         self._steps = UniformSteps(self.correction.reshape(-1)[self._band.index])
 
     def _corrected(self, correction: Float[Tensor, "cx cy cz"]) -> Float[Tensor, "nx ny nz"]:

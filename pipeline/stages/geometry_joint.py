@@ -136,8 +136,8 @@ class JointFit:
     def advance(self) -> float:
         """Take one step with some of the photos; returns the loss against them."""
         generator = torch.Generator().manual_seed(self.runtime.seed * 1_000_003 + self.step)
-        drawn = torch.randperm(len(self.photos.alpha), generator=generator)[: self.config.joint_batch_views]
-        photos = self.photos.batch(drawn.to(self.sdf.device))
+        some = torch.randperm(len(self.photos.alpha), generator=generator)[: self.config.joint_batch_views]
+        photos = self.photos.batch(some.to(self.sdf.device))
         background = torch.rand(photos.color.shape, generator=generator).to(self.sdf.device)
         surface = self._crossing()
         image = self._drawn(surface, photos.camera, background)
