@@ -1,6 +1,7 @@
 """A context for calling one stage alone, and pictures for it to read."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,3 +54,16 @@ def posed(views: list[View], points: torch.Tensor | None = None, *, given: bool 
         metres_per_unit=None,
         poses_given=given,
     )
+
+
+def run_until(fit: Any, path: Path, stop: int) -> None:
+    """Run a fit that steps by `advance` from its checkpoint at `path`, interrupted before step `stop`."""
+    advance = fit.advance
+
+    def stopping() -> float:
+        if fit.step == stop:
+            raise KeyboardInterrupt
+        return float(advance())
+
+    fit.advance = stopping
+    fit.run(path, lambda part, note: None)

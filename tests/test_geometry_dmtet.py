@@ -18,6 +18,7 @@ from pipeline.stages import geometry_dmtet
 from pipeline.stages.geometry_dmtet import BandFit
 from pipeline.stages.geometry_joint_photos import Photos
 from tests.shapes import cameras_around, grid, points
+from tests.stage_context import run_until
 
 CONFIG = GeometryConfig(dmtet_steps=160, joint_batch_views=4, joint_px=64)
 GRID = grid(33)
@@ -144,15 +145,7 @@ def test_a_stopped_fit_continues_as_if_never_stopped(tmp_path, photos: Photos, m
 
     def go(path, stop: int) -> BandFit:
         fit = make_fit(photos, config)
-        advance = fit.advance
-
-        def stopping() -> float:
-            if fit.step == stop:
-                raise KeyboardInterrupt
-            return advance()
-
-        fit.advance = stopping
-        fit.run(path, lambda part, note: None)
+        run_until(fit, path, stop)
         return fit
 
     whole = go(tmp_path / "whole", stop=99)

@@ -16,7 +16,7 @@ from pipeline.stages import geometry, geometry_joint
 from pipeline.stages.geometry_joint import JointFit
 from pipeline.stages.geometry_joint_photos import Photos, read_photos
 from tests.shapes import cameras_around, sphere_mask
-from tests.stage_context import make_context, posed
+from tests.stage_context import make_context, posed, run_until
 
 CONFIG = GeometryConfig(
     method="joint", grid_resolution=17, joint_steps=120, joint_batch_views=4, joint_px=32, max_faces=20_000
@@ -121,15 +121,7 @@ def test_a_stopped_fit_continues_as_if_never_stopped(tmp_path, monkeypatch: pyte
 
     def run(path, stop: int) -> JointFit:
         fit = make_fit(config, seed=3)
-        advance = fit.advance
-
-        def stopping() -> float:
-            if fit.step == stop:
-                raise KeyboardInterrupt
-            return advance()
-
-        fit.advance = stopping
-        fit.run(path, lambda part, note: None)
+        run_until(fit, path, stop)
         return fit
 
     whole = run(tmp_path / "whole", stop=99)

@@ -28,7 +28,7 @@ from pipeline.scene import Capture, Environment
 from pipeline.shading.prefilter import prefilter
 from pipeline.shading.turn import Turn
 from pipeline.stages.geometry_joint_photos import Photos, read_photos
-from pipeline.stages.geometry_surface import Crossing, drawn, image_loss
+from pipeline.stages.geometry_surface import Crossing, between, drawn, image_loss
 from pipeline.workspace import StageContext
 
 STRIDES = (2, 1)  # of the grids of the correction, in cells; one of 4 dents everything before it hollows anything
@@ -225,14 +225,7 @@ class BandFit:
         material = torch.sigmoid(self.material.index_select(0, both))
         material = torch.cat([material, torch.zeros_like(material[:, :1])], 1).reshape(2, count, 5)
         position = self.grid.positions(both).reshape(2, count, 3)
-        t = (sdf[0] / (sdf[0] - sdf[1]))[:, None]
-        return Crossing(
-            faces=crossed.faces,
-            vertices=torch.lerp(position[0], position[1], t),
-            material=torch.lerp(material[0], material[1], t),
-            sdf_ends=sdf,
-            material_ends=material,
-        )
+        return between(crossed.faces, position=position, sdf=sdf, material=material)
 
     def _priors(self, surface: Crossing, correction: Float[Tensor, "cx cy cz"]) -> Float[Tensor, ""]:
         """Weighted loss of needless surface, of a bent correction, of a light with a cast and of leaving the hull."""

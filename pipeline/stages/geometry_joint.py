@@ -29,7 +29,7 @@ from pipeline.runtime import Runtime
 from pipeline.scene import Camera, Capture, Environment, Mesh
 from pipeline.shading.prefilter import prefilter
 from pipeline.stages.geometry_joint_photos import Photos, read_photos
-from pipeline.stages.geometry_surface import Crossing, drawn, image_loss
+from pipeline.stages.geometry_surface import Crossing, between, drawn, image_loss
 from pipeline.workspace import StageContext
 
 START_INSIDE = 0.1  # dmtet.py: values from -0.1 to 0.9, so that one point of ten is inside
@@ -199,14 +199,7 @@ class JointFit:
                 deviation=deviation,
             )
         position = self._positions(both).reshape(2, count, 3)
-        t = (sdf[0] / (sdf[0] - sdf[1]))[:, None]
-        return Crossing(
-            faces=crossed.faces,
-            vertices=torch.lerp(position[0], position[1], t),
-            material=torch.lerp(material[0], material[1], t),
-            sdf_ends=sdf,
-            material_ends=material,
-        )
+        return between(crossed.faces, position=position, sdf=sdf, material=material)
 
     def _positions(self, index: Int[Tensor, "points"]) -> Float[Tensor, "points 3"]:
         """Where points of the grid were shifted to."""

@@ -40,7 +40,25 @@ class Crossing:
     deviation: Float[Tensor, "dual"] | None = None
 
 
-def drawn(  # one per input
+def between(
+    faces: Int[Tensor, "faces 3"],
+    *,
+    position: Float[Tensor, "2 edges 3"],
+    sdf: Float[Tensor, "2 edges"],
+    material: Float[Tensor, "2 edges 5"],
+) -> Crossing:
+    """The surface of marching tetrahedra, whose vertices lie where linear values cross zero between two ends each."""
+    t = (sdf[0] / (sdf[0] - sdf[1]))[:, None]
+    return Crossing(
+        faces=faces,
+        vertices=torch.lerp(position[0], position[1], t),
+        material=torch.lerp(material[0], material[1], t),
+        sdf_ends=sdf,
+        material_ends=material,
+    )
+
+
+def drawn(
     surface: Crossing,
     camera: Camera,
     background: Float[Tensor, "views size size 3"],
